@@ -1,0 +1,10 @@
+//! postern (map to be written)
+pub mod buffer;
+pub mod config;
+pub mod limits;
+pub mod queue;
+pub mod receiver;
+pub mod sender;
+pub mod smtp;
+pub mod spool;
+pub mod time;
