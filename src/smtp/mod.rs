@@ -1,4 +1,6 @@
 //! The protocol as data. Pure: no socket, file, clock or randomness.
+pub mod reply_reader;
+pub mod stuffing;
 
 /// What a session asks of its connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
