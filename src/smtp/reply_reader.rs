@@ -24,8 +24,17 @@ pub enum ReplyLine {
     First,
     /// A line after the first, with more to follow.
     Middle,
-    /// The last or only line: the reply is whole.
+    /// The last of several lines: the reply is whole.
     Last,
+    /// The one line of a whole reply.
+    Only,
+}
+
+impl ReplyLine {
+    /// True when the reply ends with this line.
+    pub const fn is_end(self) -> bool {
+        matches!(self, Self::Last | Self::Only)
+    }
 }
 
 /// Where in a line the reader stands.
@@ -128,7 +137,7 @@ impl ReplyReader {
             }
         }
         input.consume(taken);
-        if line == Some(ReplyLine::Last) {
+        if line.is_some_and(ReplyLine::is_end) {
             self.octets = 0;
             self.code_before = 0;
         }
@@ -182,7 +191,8 @@ impl ReplyReader {
             *octet = if *octet == b'\t' { b' ' } else { b'?' };
         }
         Ok(match (is_last, is_first) {
-            (true, _) => ReplyLine::Last,
+            (true, true) => ReplyLine::Only,
+            (true, false) => ReplyLine::Last,
             (false, true) => ReplyLine::First,
             (false, false) => ReplyLine::Middle,
         })
@@ -223,7 +233,7 @@ mod tests {
     /// C-4.2-a, C-4.2-b: any text, no text, a bare code, an unlisted code; each at every split.
     #[test]
     fn only_the_code_decides() {
-        use ReplyLine::{First, Last, Middle};
+        use ReplyLine::{First, Last, Middle, Only};
         let read = at_every_split(
             b"250-a b\r\n250-\r\n250-234 c\r\n250 d\r\n354\r\n299 \r\n499 x\n250\n599\tt\x1b[2Jq\rz\r\n",
         );
@@ -232,11 +242,11 @@ mod tests {
             (Middle, 250, b""),
             (Middle, 250, b"234 c"),
             (Last, 250, b"d"),
-            (Last, 354, b""),
-            (Last, 299, b""),
-            (Last, 499, b"x"),
-            (Last, 250, b""),
-            (Last, 599, b"t?[2Jq?z"),
+            (Only, 354, b""),
+            (Only, 299, b""),
+            (Only, 499, b"x"),
+            (Only, 250, b""),
+            (Only, 599, b"t?[2Jq?z"),
         ];
         let expected: Vec<_> =
             expected.into_iter().map(|(line, code, text)| (line, code, text.to_vec())).collect();
@@ -268,7 +278,7 @@ mod tests {
             for ending in ["\r\n", "\n"] {
                 let line = format!("250 {}{ending}", "x".repeat(octets));
                 let read = lines(line.as_bytes(), 999).unwrap();
-                assert_eq!(read, [(ReplyLine::Last, 250, vec![b'x'; octets.min(REPLY_TEXT_OCTETS_MAX)])]);
+                assert_eq!(read, [(ReplyLine::Only, 250, vec![b'x'; octets.min(REPLY_TEXT_OCTETS_MAX)])]);
             }
         }
     }
