@@ -26,14 +26,14 @@ spool_blocks = 2_048
 memory_octets=65_536";
 
 fn value(board: &Board, key: &str) -> u64 {
-    board.values[CAPACITIES.iter().position(|capacity| capacity.key == key).unwrap()]
+    board.values[CAPACITIES.iter().position(|capacity| capacity.key == key).expect("a test names a key")]
 }
 
 /// The message for `WHOLE` with the line that contains `old` replaced by `new`; the path in it is `b.toml`.
 fn refusal(old: &str, new: &str) -> String {
     let broken = WHOLE.lines().map(|line| if line.contains(old) { new } else { line }).collect::<Vec<_>>();
     assert_ne!(broken.join("\n"), WHOLE);
-    parse("b.toml", &broken.join("\n")).err().unwrap()
+    parse("b.toml", &broken.join("\n")).err().expect("the file is broken")
 }
 
 #[test]
