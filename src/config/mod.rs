@@ -31,7 +31,7 @@ pub const SPOOL_OCTETS_MIN: u64 = 256 * 1024;
 /// Octets of the smallest message limit (RFC 5321 4.5.3.1.7).
 pub const MESSAGE_OCTETS_MIN: u64 = 64 * 1024;
 /// Octets of a block of the spool, of which its size is a multiple.
-pub const SPOOL_BLOCK_OCTETS: u64 = 4096;
+const BLOCK_OCTETS: u64 = limits::BLOCK_OCTETS as u64;
 
 const SPOOL_PATH_DEFAULT: &str = "/var/spool/postern/spool";
 const SPOOL_OCTETS_DEFAULT: u64 = 4 * 1024 * 1024;
@@ -329,12 +329,12 @@ fn is_own(own: &Listen, host: &str, port: u16, hostname: &str) -> bool {
 }
 
 fn spool(table: &Table<'_>) -> Result<Spool, ConfigError> {
-    let octets_board = limits::SPOOL_BLOCKS as u64 * SPOOL_BLOCK_OCTETS;
+    let octets_board = limits::SPOOL_BLOCKS as u64 * BLOCK_OCTETS;
     let octets = table.read("size", |value| values::size(value, SPOOL_OCTETS_MIN, octets_board))?;
     let octets = octets.unwrap_or(SPOOL_OCTETS_DEFAULT.min(octets_board));
     Ok(Spool {
         path: table.read("path", values::path)?.unwrap_or_else(|| SPOOL_PATH_DEFAULT.into()),
-        octets: octets - octets % SPOOL_BLOCK_OCTETS,
+        octets: octets - octets % BLOCK_OCTETS,
         volatile: table.read("volatile", values::truth)?.unwrap_or(false),
     })
 }
