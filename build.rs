@@ -1,9 +1,10 @@
 //! The build script: one board file becomes the capacities of this build.
 //!
-//! `BOARD` names a file of `targets/boards/` (default `host`); its values are written as constants to `OUT_DIR`,
-//! where `src/limits.rs`, and nothing else, reads them. A board file is the flat part of TOML that [`parse`]
-//! describes: data, and no parser to depend on. What is unknown, missing, doubled or out of range stops the build
-//! with the file, the line, and what is allowed. How capacities must relate is asserted in `src/limits.rs`.
+//! `BOARD` names a file of `targets/boards/` (default `host`); its values are written as constants to
+//! `OUT_DIR`, where `src/limits.rs`, and nothing else, reads them. A board file is the flat part of TOML that
+//! [`parse`] describes: data, and no parser to depend on. What is unknown, missing, doubled or out of range
+//! stops the build with the file, the line, and what is allowed. How capacities must relate is asserted in
+//! `src/limits.rs`.
 //!
 //! `tests/boards.rs` includes this file too.
 
@@ -53,9 +54,9 @@ pub(crate) struct Board {
 
 /// Reads the board file `text`, which stands at `path`.
 ///
-/// A line is empty, a comment (`#` to its end), or `key = value`. A value is a whole number, in which `_` may stand
-/// between digits, or, for `triple` alone, a text in double quotes. Each key stands there exactly once, in any order.
-/// The error is `path:line: ` and what is allowed; a missing key is reported at the last line.
+/// A line is empty, a comment (`#` to its end), or `key = value`. A value is a whole number, in which `_` may
+/// stand between digits, or, for `triple` alone, a text in double quotes. Each key stands there exactly once,
+/// in any order. The error is `path:line: ` and what is allowed; a missing key is reported at the last line.
 pub(crate) fn parse(path: &str, text: &str) -> Result<Board, String> {
     let mut triple = None;
     let mut values = [None; CAPACITIES.len()];

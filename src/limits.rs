@@ -1,13 +1,13 @@
 //! The capacities of this build: what the board file says, what the RFCs say, and what both cost in memory.
 //!
-//! `build.rs` turns `targets/boards/$BOARD.toml` into constants; this file is their only reader. All memory is
-//! reserved at start, so its sum is known here: [`RESERVED`] lists it and the compiler holds it against the board's
-//! budget. A capacity below an RFC's minimum (RFC 5321 4.5.3.1, RFC 1870) does not compile.
+//! `build.rs` turns `targets/boards/$BOARD.toml` into constants; this file is their only reader. All memory
+//! is reserved at start, so its sum is known here: [`RESERVED`] lists it, and the compiler holds it against
+//! the board's budget. A capacity below an RFC's minimum (RFC 5321 4.5.3.1) does not compile.
 //!
-//! The costs of one item ([`RECEIVER_SLOT_OCTETS`] and its like) are ceilings, set here because the types themselves
-//! live on floors above: each of them asserts beside its definition that its size stays below. The sums are the same
-//! on every target, whatever its pointers cost. TLS connections are not reserved: the TLS library allocates for them,
-//! within a bounded number of connections.
+//! What one item costs ([`RECEIVER_SLOT_OCTETS`] and its like) is a ceiling, set here because the types live
+//! on floors above; each of them asserts beside its definition that it stays below. So the sums are the same
+//! on every target, whatever its pointers cost. TLS is not in them: its library allocates, for at most
+//! [`TLS_CONNECTIONS`] connections.
 
 /// What `build.rs` wrote for this board.
 mod board {
@@ -65,7 +65,8 @@ pub const BLOCK_OCTETS: usize = 4096;
 pub const RECIPIENTS_FORMAT_MAX: usize = 1000;
 /// Octets of mail data that any block of a long message holds at least, its header aside.
 pub const BLOCK_MAIL_DATA_OCTETS_MIN: usize = 4000;
-/// Blocks that are never mail: the superblock's two slots, and a reserve for the new heads of partly relayed mail.
+/// Blocks that are never mail: the superblock's two slots, and a reserve for the new heads of partly relayed
+/// mail.
 pub const SPOOL_BLOCKS_RESERVED: usize = 8;
 
 /// Octets of a receiver session's slot without its buffers and its draft's block, at most.
@@ -114,6 +115,41 @@ pub const STATIC_OCTETS: usize = {
     }
     octets
 };
+
+/// The board's capacities, by their keys in its file.
+pub const CAPACITIES: &[(&str, u64)] = &[
+    ("receiver_sessions", RECEIVER_SESSIONS as u64),
+    ("sender_connections", SENDER_CONNECTIONS as u64),
+    ("tls_connections", TLS_CONNECTIONS as u64),
+    ("input_octets", INPUT_OCTETS as u64),
+    ("output_octets", OUTPUT_OCTETS as u64),
+    ("sender_input_octets", SENDER_INPUT_OCTETS as u64),
+    ("sender_output_octets", SENDER_OUTPUT_OCTETS as u64),
+    ("queued_messages", QUEUED_MESSAGES as u64),
+    ("recipients", RECIPIENTS as u64),
+    ("message_octets", MESSAGE_OCTETS),
+    ("spool_blocks", SPOOL_BLOCKS as u64),
+    ("memory_octets", MEMORY_OCTETS as u64),
+];
+
+/// All limits with what they cost, as a text to read: what `postern limits` prints.
+#[derive(Clone, Copy, Debug)]
+pub struct Table;
+
+impl core::fmt::Display for Table {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        writeln!(f, "board {BOARD}, built for {TRIPLE}")?;
+        for (key, value) in CAPACITIES {
+            writeln!(f, "  {key:<24} {value:>29}")?;
+        }
+        writeln!(f, "reserved at start              count x octets     octets")?;
+        for (what, count, octets) in RESERVED {
+            writeln!(f, "  {what:<24} {count:>9} x {octets:>6} {:>10}", count * octets)?;
+        }
+        writeln!(f, "  in all {STATIC_OCTETS:>47}")?;
+        writeln!(f, "one receiver session {RECEIVER_SESSION_OCTETS:>35}")
+    }
+}
 
 // What the RFCs ask of every relay.
 const _: () = assert!(LOCAL_PART_OCTETS_MAX >= 64, "RFC 5321 4.5.3.1.1");

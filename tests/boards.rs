@@ -1,4 +1,4 @@
-//! The board files: each one parses and keeps the RFC minima, and each way to break one is told with its line.
+//! The board files: each parses and keeps the RFC minima, and each way to break one is told with its line.
 #[path = "../build.rs"]
 mod build;
 
@@ -44,8 +44,8 @@ fn every_board_parses_and_keeps_the_minima() {
     }
     for name in names {
         let board = load(FOLDER, &name).unwrap();
-        // RFC 5321 4.5.3.1.8, 4.5.3.1.7, 4.5.3.1.4 with the increments of RFC 1870, 6152, 4954, 3461 and 6531,
-        // and 4.5.3.1.5; written out again, so that a slip in limits.rs shows.
+        // RFC 5321 4.5.3.1.8, 4.5.3.1.7, 4.5.3.1.4 with the increments of RFC 1870, 6152, 4954, 3461 and
+        // 6531, and 4.5.3.1.5; written out again, so that a slip in limits.rs shows.
         assert!(value(&board, "recipients") >= 100, "{name}");
         assert!(value(&board, "message_octets") >= 65_536, "{name}");
         assert!(value(&board, "input_octets") > 512 + 26 + 17 + 500 + 100 + 10, "{name}");
@@ -73,12 +73,16 @@ fn host_and_tiny_are_what_they_are_for() {
 fn this_build_has_its_boards_values() {
     let board = load(FOLDER, limits::BOARD).unwrap();
     assert_eq!(limits::TRIPLE, board.triple);
-    assert_eq!(limits::RECEIVER_SESSIONS as u64, value(&board, "receiver_sessions"));
-    assert_eq!(limits::MESSAGE_OCTETS, value(&board, "message_octets"));
-    assert_eq!(limits::MEMORY_OCTETS as u64, value(&board, "memory_octets"));
     let sum: usize = limits::RESERVED.iter().map(|(_, count, octets)| count * octets).sum();
     assert_eq!(limits::STATIC_OCTETS, sum);
     assert!(sum <= limits::MEMORY_OCTETS);
+    for (capacity, (key, number)) in CAPACITIES.iter().zip(limits::CAPACITIES) {
+        assert_eq!((capacity.key, value(&board, key)), (*key, *number));
+    }
+    assert_eq!(limits::CAPACITIES.len(), CAPACITIES.len());
+    let table = limits::Table.to_string();
+    assert!(table.contains(&format!("in all {sum:>47}\n")), "{table}");
+    assert!(table.contains(&format!("one receiver session {:>35}\n", limits::RECEIVER_SESSION_OCTETS)));
 }
 
 #[test]
