@@ -3,6 +3,7 @@ pub mod buffer;
 pub mod config;
 pub mod jitter;
 pub mod limits;
+pub mod net;
 pub mod queue;
 pub mod receiver;
 pub mod sender;
