@@ -12,7 +12,7 @@ use crate::buffer::Buffer;
 use crate::config::Config;
 use crate::smtp::stuffing::Stuffing;
 use crate::smtp::trace::{RECEIVED_OCTETS_MAX, Received};
-use crate::spool::{Device, Envelope, MessageId, Protocol, Store};
+use crate::spool::{Device, Envelope, MessageId, Store};
 use crate::time::Duration;
 
 /// What is to be written next.
@@ -123,7 +123,7 @@ pub(super) fn trace<'a>(envelope: &'a Envelope, hostname: &'a str, id: MessageId
         client: envelope.client,
         client_name: &envelope.client_name,
         hostname,
-        protocol: word(envelope.protocol),
+        protocol: envelope.protocol.word(),
         id,
         arrival_unix_s: envelope.arrival.unix_s,
     }
@@ -141,19 +141,4 @@ pub(super) fn octets(value: &impl fmt::Display) -> u64 {
     let mut count = Count(0);
     write!(count, "{value}").expect("counting can't fail");
     count.0
-}
-
-/// The word behind WITH (RFC 3848, RFC 6531 4.3).
-const fn word(protocol: Protocol) -> &'static str {
-    match protocol {
-        Protocol::Smtp => "SMTP",
-        Protocol::Esmtp => "ESMTP",
-        Protocol::Esmtps => "ESMTPS",
-        Protocol::Esmtpa => "ESMTPA",
-        Protocol::Esmtpsa => "ESMTPSA",
-        Protocol::Utf8Smtp => "UTF8SMTP",
-        Protocol::Utf8Smtps => "UTF8SMTPS",
-        Protocol::Utf8Smtpa => "UTF8SMTPA",
-        Protocol::Utf8Smtpsa => "UTF8SMTPSA",
-    }
 }

@@ -20,7 +20,7 @@ use super::mail_data::{MailData, octets, trace};
 use super::transaction::Transaction;
 use crate::buffer::Buffer;
 use crate::config::Config;
-use crate::limits::{DOMAIN_OCTETS_MAX, SENDER_OUTPUT_OCTETS};
+use crate::limits::{DOMAIN_OCTETS_MAX, SENDER_OUTPUT_OCTETS, SENDER_SLOT_OCTETS};
 use crate::smtp::Next;
 use crate::smtp::reply_reader::{ReplyLine, ReplyReader};
 use crate::smtp::trace::{AddressLiteral, RECEIVED_OCTETS_MAX};
@@ -32,6 +32,7 @@ pub(super) const COMMAND_OCTETS_MAX: usize = 512;
 const _: () = assert!(COMMAND_OCTETS_MAX >= "EHLO \r\n".len() + DOMAIN_OCTETS_MAX);
 const _: () =
     assert!(SENDER_OUTPUT_OCTETS >= COMMAND_OCTETS_MAX && SENDER_OUTPUT_OCTETS >= RECEIVED_OCTETS_MAX);
+const _: () = assert!(size_of::<Session>() <= SENDER_SLOT_OCTETS);
 
 /// RFC 5321 4.5.3.2.1, and what we allow EHLO.
 const GREETING_TIMEOUT: Duration = Duration::from_min(5);
