@@ -41,7 +41,7 @@ pub struct Attempt<'a> {
     pub delivery: Option<&'a KeptReply>,
 }
 
-/// How far it is with a recipient that is not settled.
+/// How far it is with a recipient in this attempt; one that was settled before stays at the first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Mark {
     /// Its turn comes in this transaction or the next.
@@ -51,8 +51,8 @@ enum Mark {
     Asked,
     /// The smarthost took RCPT.
     Accepted,
-    /// The smarthost said "later"; its turn comes in the next attempt.
-    Deferred,
+    /// It failed, or the smarthost said "later": nothing more comes of it in this attempt.
+    Decided,
 }
 
 /// The stage of an attempt.
@@ -188,6 +188,7 @@ impl Record {
     pub(super) fn fail(&mut self, index: usize, code: u16, text: &[u8]) {
         let reply = self.keep(code, text);
         self.states[index] = RecipientState::Failed { reply };
+        self.marks[index] = Mark::Decided;
         self.is_changed = true;
     }
 
@@ -206,7 +207,7 @@ impl Record {
     /// The first asked recipient was refused for now.
     pub(super) fn defer_asked(&mut self, code: u16, text: &[u8]) {
         let index = self.next_asked();
-        self.marks[index] = Mark::Deferred;
+        self.marks[index] = Mark::Decided;
         self.deferral = Some(kept(code, text));
     }
 
@@ -248,9 +249,10 @@ impl Record {
     }
 
     fn settle(&mut self, marks: &[Mark], to: RecipientState) {
-        for (state, mark) in self.states.iter_mut().zip(&self.marks).take(self.recipients) {
+        for (state, mark) in self.states.iter_mut().zip(&mut self.marks).take(self.recipients) {
             if *state == RecipientState::Waiting && marks.contains(mark) {
                 *state = to;
+                *mark = Mark::Decided;
                 self.is_changed = true;
             }
         }
