@@ -7,9 +7,10 @@
 use core::fmt::{self, Write as _};
 
 use super::Fault;
-use super::session::{Session, Severity, State, Stop};
+use super::session::{Session, State, Stop};
 use crate::buffer::Buffer;
 use crate::config::Config;
+use crate::smtp::reply_reader::Severity;
 use crate::smtp::stuffing::Stuffing;
 use crate::smtp::trace::{RECEIVED_OCTETS_MAX, Received};
 use crate::spool::{Device, Envelope, MessageId, Store};

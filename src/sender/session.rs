@@ -22,7 +22,7 @@ use crate::buffer::Buffer;
 use crate::config::Config;
 use crate::limits::{DOMAIN_OCTETS_MAX, SENDER_OUTPUT_OCTETS, SENDER_SLOT_OCTETS};
 use crate::smtp::Next;
-use crate::smtp::reply_reader::{ReplyLine, ReplyReader};
+use crate::smtp::reply_reader::{ReplyLine, ReplyReader, Severity};
 use crate::smtp::trace::{AddressLiteral, RECEIVED_OCTETS_MAX};
 use crate::spool::{Damage, Device, Envelope, KeptReply, MessageIndex, Protocol, Reader, Store};
 use crate::time::{Duration, Instant, Now};
@@ -86,36 +86,13 @@ impl From<Damage> for Stop {
     }
 }
 
-/// What a reply code means by its first digit (RFC 5321 4.2.1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Severity {
-    /// 2yz.
-    Completion,
-    /// 3yz.
-    Intermediate,
-    /// 4yz.
-    Transient,
-    /// 5yz.
-    Permanent,
-}
-
-impl Severity {
-    fn of(code: u16) -> Self {
-        match code / 100 {
-            2 => Self::Completion,
-            3 => Self::Intermediate,
-            4 => Self::Transient,
-            5 => Self::Permanent,
-            other => unreachable!("the reader lets no code of {other}yz through"),
-        }
-    }
-}
-
 /// The client side of one connection. Its tables are made once.
 #[derive(Debug)]
 pub struct Session {
     pub(super) state: State,
     deadline: Instant,
+    /// Octets in the output after the last call: fewer now means that the smarthost has taken some.
+    unsent: usize,
     local: IpAddr,
     pub(super) replies: ReplyReader,
     pub(super) extensions: Extensions,
@@ -147,6 +124,7 @@ impl Session {
         Self {
             state: State::Closed,
             deadline: Instant::default(),
+            unsent: 0,
             local: nowhere,
             replies: ReplyReader::new(),
             extensions: Extensions::default(),
@@ -176,6 +154,7 @@ impl Session {
     pub fn connected(&mut self, now: &Now, local: IpAddr) {
         assert!(matches!(self.state, State::Closed), "the connection before has not ended");
         self.local = local.to_canonical();
+        self.unsent = 0;
         self.replies.reset();
         self.extensions = Extensions::default();
         self.is_reset_owed = false;
@@ -189,6 +168,22 @@ impl Session {
     /// Takes replies off `input` and writes what comes next to `output`, as far as both go. Call it after each read and
     /// after each write.
     pub fn advance<D: Device>(
+        &mut self,
+        now: &Now,
+        config: &Config,
+        input: &mut Buffer<'_>,
+        output: &mut Buffer<'_>,
+        spool: &mut Store<D>,
+    ) -> Next {
+        if output.len() < self.unsent {
+            self.arm(now);
+        }
+        let next = self.move_on(now, config, input, output, spool);
+        self.unsent = output.len();
+        next
+    }
+
+    fn move_on<D: Device>(
         &mut self,
         now: &Now,
         config: &Config,
@@ -345,7 +340,7 @@ impl Session {
 
     fn reply(&mut self) -> Result<(), Stop> {
         let code = self.replies.code();
-        let severity = Severity::of(code);
+        let severity = self.replies.severity();
         if code == 421 {
             let is_between_messages = self.has_served && matches!(self.state, State::Ready);
             return Err(if is_between_messages { Stop::Farewell } else { Stop::Fault(Fault::TooBusy) });

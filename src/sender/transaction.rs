@@ -7,9 +7,10 @@
 //! transaction decides on one recipient at least, so that their number is bounded.
 use super::Fault;
 use super::mail_data::MailData;
-use super::session::{COMMAND_OCTETS_MAX, Session, Severity, State, Stop};
+use super::session::{COMMAND_OCTETS_MAX, Session, State, Stop};
 use crate::buffer::Buffer;
 use crate::limits::PATH_OCTETS_MAX;
+use crate::smtp::reply_reader::Severity;
 use crate::spool::{Device, Store};
 use crate::time::Duration;
 

@@ -6,3 +6,4 @@ mod disk;
 mod endings;
 mod many;
 mod rig;
+mod smarthost;

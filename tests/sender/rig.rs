@@ -53,6 +53,8 @@ pub(crate) struct Rig {
     pub(crate) written: Vec<u8>,
     /// Octets that move at once, each way.
     pub(crate) piece: usize,
+    /// Octets in `written` beyond which the smarthost does not read.
+    pub(crate) window: usize,
     pub(crate) is_closing: bool,
     messages: Vec<MessageIndex>,
 }
@@ -76,6 +78,7 @@ impl Rig {
             output: (vec![0; SENDER_OUTPUT_OCTETS], Window::default()),
             written: Vec::new(),
             piece,
+            window: usize::MAX,
             is_closing: false,
             messages: Vec::new(),
         };
@@ -132,7 +135,7 @@ impl Rig {
                 let next = self.session.advance(now, config, &mut input, &mut output, &mut self.store);
                 self.is_closing = next == Next::Close;
             }
-            let count = output.len().min(self.piece);
+            let count = output.len().min(self.piece).min(self.window.saturating_sub(self.written.len()));
             self.written.extend_from_slice(&output.octets()[..count]);
             output.consume(count);
             if count == 0 {
