@@ -1,7 +1,8 @@
-//! What becomes of one message's recipients while it is tried: each has its own result (RFC 5321 4.3 and 4.5.3.1.10).
+//! What becomes of one message's recipients while it is tried: each has its own result (RFC 5321 4.3 and
+//! 4.5.3.1.10).
 //!
-//! The result stays here until it is recorded in the spool, so that a disk which can't be written for a while delays it
-//! and no more. Only what the smarthost said marks a recipient as delivered or failed.
+//! The result stays here until it is recorded in the spool, so that a disk which can't be written for a while
+//! delays it and no more. Only what the smarthost said marks a recipient as delivered or failed.
 use super::Fault;
 use crate::limits::{RECIPIENTS, REPLY_TEXT_OCTETS_MAX};
 use crate::spool::{
@@ -28,8 +29,8 @@ pub struct Attempt<'a> {
     pub ending: Ending,
     /// True when a recipient was settled: `states` and `replies` are to be written down.
     pub is_changed: bool,
-    /// Mail data was sent: the message may be at the smarthost without our knowing, and it may itself be what made the
-    /// smarthost close. It should not be the next to be tried again after a fault.
+    /// Mail data was sent: the message may be at the smarthost without our knowing, and it may itself be what
+    /// made the smarthost close. It should not be the next to be tried again after a fault.
     pub has_sent_mail_data: bool,
     /// What has become of each recipient.
     pub states: &'a [RecipientState],
@@ -114,7 +115,8 @@ impl Record {
     ) -> Result<(), Damage> {
         assert_eq!(self.stage, Stage::None, "the attempt before was not recorded");
         let recipients = usize::from(facts.recipients);
-        // More than this board can hold can stand in the spool of a larger one only; it is kept and not relayed.
+        // More than this board can hold can stand in the spool of a larger one only; it is kept and not
+        // relayed.
         let states = self.states.get_mut(..recipients).ok_or(Damage)?;
         spool.states(message, states)?;
         self.replies = spool.replies(message)?;

@@ -1,16 +1,19 @@
-//! One connection to the smarthost, from its greeting to QUIT (RFC 5321 3.1, 3.2, 3.8, 4.1.1.1, 4.1.1.10, 4.5.3.2).
+//! One connection to the smarthost, from its greeting to QUIT (RFC 5321 3.1, 3.2, 3.8, 4.1.1.1, 4.1.1.10,
+//! 4.5.3.2).
 //!
 //! ```text
-//! Closed -> Greeting -> Hello -> Ready <-> Transaction -> MailData -> Verdict -> Ready or the next Transaction
+//! Closed -> Greeting -> Hello -> Ready <-> Transaction -> MailData -> Verdict -> Ready or the next
+//! Transaction
 //!                                Ready -> Quit -> Closed
 //! ```
-//! Replies are counted against commands; one that answers nothing ends the session, and so do 421, a reply that is none,
-//! silence, and a closed connection: each is a [`Fault`] of the route, and the message that was under way is not
-//! charged. A result stays in the session, past the connection's end, until [`Session::recorded`].
+//! Replies are counted against commands; one that answers nothing ends the session, and so do 421, a reply
+//! that is none, silence, and a closed connection: each is a [`Fault`] of the route, and the message that was
+//! under way is not charged. A result stays in the session, past the connection's end, until
+//! [`Session::recorded`].
 //!
-//! The driver writes the output and reads input whenever it can, calls [`Session::advance`] after either, and calls
-//! [`Session::lost`] only when all that was read before has been handed over. What to do within a mail transaction
-//! stands in `transaction.rs`, the mail data in `mail_data.rs`.
+//! The driver writes the output and reads input whenever it can, calls [`Session::advance`] after either, and
+//! calls [`Session::lost`] only when all that was read before has been handed over. What to do within a mail
+//! transaction stands in `transaction.rs`, the mail data in `mail_data.rs`.
 use core::net::IpAddr;
 
 use super::Fault;
@@ -165,8 +168,8 @@ impl Session {
         self.arm(now);
     }
 
-    /// Takes replies off `input` and writes what comes next to `output`, as far as both go. Call it after each read and
-    /// after each write.
+    /// Takes replies off `input` and writes what comes next to `output`, as far as both go. Call it after
+    /// each read and after each write.
     pub fn advance<D: Device>(
         &mut self,
         now: &Now,
@@ -203,8 +206,8 @@ impl Session {
         }
     }
 
-    /// The connection is gone. A message that was under way becomes a fault of the route; so does a connection that
-    /// ended before the smarthost judged any message.
+    /// The connection is gone. A message that was under way becomes a fault of the route; so does a
+    /// connection that ended before the smarthost judged any message.
     pub fn lost(&mut self) {
         let is_fault = match self.state {
             State::Closed | State::Quit => false,
@@ -299,7 +302,8 @@ impl Session {
         self.fault_reply.as_ref()
     }
 
-    /// Ends the connection as politely as its state allows. A message under way counts as if the connection were lost.
+    /// Ends the connection as politely as its state allows. A message under way counts as if the connection
+    /// were lost.
     pub fn quit(&mut self, now: &Now, output: &mut Buffer<'_>) -> Next {
         let waits = matches!(self.state, State::Ready) && output.is_empty();
         if waits {
@@ -408,8 +412,8 @@ impl Session {
         true
     }
 
-    /// The mail transaction has come to its end, whatever the smarthost said: the next group of recipients, or the
-    /// message is done.
+    /// The mail transaction has come to its end, whatever the smarthost said: the next group of recipients,
+    /// or the message is done.
     pub(super) fn conclude(&mut self) {
         self.has_served = true;
         if self.record.has_more() {

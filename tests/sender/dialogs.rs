@@ -17,8 +17,9 @@ fn play(recipients: &[&[&str]], script: &str) {
 const ONE: &[&str] = &["a@x.example"];
 const THREE: &[&str] = &["a@x.example", "b@x.example", "c@x.example"];
 
-/// C-3.2-a, C-4.3.1-a, C-4.1.1.1-b, C-4.1.4-a, C-4.1.1-a, C-4.1.1.2-a, C-4.5.4.1-a, C-4.1.1.4-b, C-4.1.1.10-a, PIPE-g,
-/// SIZE-g: two messages over one connection, two round trips each, and QUIT when there is no more.
+/// C-3.2-a, C-4.3.1-a, C-4.1.1.1-b, C-4.1.4-a, C-4.1.1-a, C-4.1.1.2-a, C-4.5.4.1-a, C-4.1.1.4-b,
+/// C-4.1.1.10-a, PIPE-g, SIZE-g: two messages over one connection, two round trips each, and QUIT when there
+/// is no more.
 #[test]
 fn pipelining() {
     play(
@@ -69,8 +70,8 @@ fn pipelining() {
     );
 }
 
-/// SIZE-f, SIZE-g: the number in SIZE is that of the octets sent, our Received field included, transparency not; a
-/// message of exactly the size offered is sent, one octet more is not.
+/// SIZE-f, SIZE-g: the number in SIZE is that of the octets sent, our Received field included, transparency
+/// not; a message of exactly the size offered is sent, one octet more is not.
 #[test]
 fn size_is_exact() {
     let body = b"Subject: x\r\n\r\n.dot\r\n";
@@ -284,8 +285,8 @@ fn reasons_are_kept_within_bounds() {
     assert_eq!(rig.result(), "tried F0F1F0F2F3F3F1 550 1 550 2 551 1 550 4");
 }
 
-/// C-4.2.1-a, C-4.2.1-b, C-4.5.4.1-f, C-4.1.4-c: MAIL refused is the verdict on all recipients of this message, and on
-/// no other.
+/// C-4.2.1-a, C-4.2.1-b, C-4.5.4.1-f, C-4.1.4-c: MAIL refused is the verdict on all recipients of this
+/// message, and on no other.
 #[test]
 fn mail_refused() {
     for (reply, result) in [
@@ -335,7 +336,8 @@ fn mail_refused() {
     }
 }
 
-/// C-3.3-a, PIPE-h, C-4.1.4-c: when all recipients are refused no mail data is sent; a 354 all the same gets a dot.
+/// C-3.3-a, PIPE-h, C-4.1.4-c: when all recipients are refused no mail data is sent; a 354 all the same gets
+/// a dot.
 #[test]
 fn all_recipients_refused() {
     let start = "S: 220 a
@@ -533,8 +535,8 @@ fn parameters_are_handed_on() {
     );
 }
 
-/// C-4.5.3.1.8-a, C-4.5.3.1.10-a: "too many recipients" opens a further transaction at once; the same reply to the first
-/// of a transaction is about that recipient.
+/// C-4.5.3.1.8-a, C-4.5.3.1.10-a: "too many recipients" opens a further transaction at once; the same reply
+/// to the first of a transaction is about that recipient.
 #[test]
 fn too_many_recipients() {
     for code in [452, 552] {

@@ -89,8 +89,8 @@ fn lost_at_each_step() {
     }
 }
 
-/// C-4.2-d: 1yz, 6yz and up, and lines without a code end the session; so does a reply that answers nothing, and 2yz to
-/// DATA (C-4.1.1.4-a).
+/// C-4.2-d: 1yz, 6yz and up, and lines without a code end the session; so does a reply that answers nothing,
+/// and 2yz to DATA (C-4.1.1.4-a).
 #[test]
 fn no_reply_at_all_at_each_step() {
     for steps in places() {
@@ -218,7 +218,8 @@ fn a_slow_transfer_is_not_cut() {
     assert_eq!(rig.result(), "tried DF0 550 no");
 }
 
-/// C-4.5.3.2-b, C-4.1.1.10-a: nothing behind the point where it stood still, no QUIT and above all no end of mail data.
+/// C-4.5.3.2-b, C-4.1.1.10-a: nothing behind the point where it stood still, no QUIT and above all no end of
+/// mail data.
 #[test]
 fn a_transfer_that_stands_still_is_given_up() {
     let mut rig = in_mail_data(3000);

@@ -45,8 +45,8 @@ fn relay(
     rig.result()
 }
 
-/// PIPE-i, C-4.5.3.1.8-a, C-4.5.4.1-a: as many recipients as there may be, in groups of a hundred, to a smarthost that
-/// reads little at once and answers octet by octet.
+/// PIPE-i, C-4.5.3.1.8-a, C-4.5.4.1-a: as many recipients as there may be, in groups of a hundred, to a
+/// smarthost that reads little at once and answers octet by octet.
 #[test]
 fn as_many_recipients_as_there_may_be() {
     for (window, piece) in [(600, 1), (5000, 1000), (usize::MAX, usize::MAX)] {
@@ -61,8 +61,8 @@ fn as_many_recipients_as_there_may_be() {
     }
 }
 
-/// C-4.5.3.1.8-a: a smarthost with a bound of its own, down to one recipient a message; once it is known, no more are
-/// asked than it takes.
+/// C-4.5.3.1.8-a: a smarthost with a bound of its own, down to one recipient a message; once it is known, no
+/// more are asked than it takes.
 #[test]
 fn a_bound_on_recipients_is_learned() {
     for bound in [1, 2, 30, 100, 150] {
@@ -112,8 +112,8 @@ fn much_mail_data_with_dots() {
     }
 }
 
-/// C-4.3-a, C-3.8-a, C-6.1-b, C-4.1.4-c: whatever is answered, and wherever the connection breaks but behind the end of
-/// mail data, each recipient gets the message once or has failed, and nobody is forgotten.
+/// C-4.3-a, C-3.8-a, C-6.1-b, C-4.1.4-c: whatever is answered, and wherever the connection breaks but behind
+/// the end of mail data, each recipient gets the message once or has failed, and nobody is forgotten.
 #[test]
 fn each_recipient_gets_it_once_whatever_is_answered() {
     for seed in 0..60 {

@@ -13,7 +13,6 @@
 //! | `lost` | the connection breaks |
 //! | `close` | the session has asked for the end of the connection |
 //! | `result X` | the finished attempt's [`Rig::result`] is `X`; it is recorded |
-use std::fmt::Write as _;
 use std::path::Path;
 
 use postern::buffer::{Buffer, Window};
@@ -29,11 +28,11 @@ use crate::disk::Disk;
 /// What a new rig says of a message unless told otherwise.
 pub(crate) fn envelope() -> Envelope {
     Envelope {
-        client: "192.0.2.7".parse().unwrap(),
-        client_name: heapless::Vec::from_slice(b"camera").unwrap(),
+        client: "192.0.2.7".parse().expect("an address"),
+        client_name: heapless::Vec::from_slice(b"camera").expect("a short name"),
         protocol: Protocol::Esmtp,
         arrival: Wall { unix_s: 1_795_510_800, is_trusted: true },
-        reverse_path: heapless::Vec::from_slice(b"camera@site.example").unwrap(),
+        reverse_path: heapless::Vec::from_slice(b"camera@site.example").expect("a short path"),
         body_is_8bit: false,
         utf8: false,
         ret: 0,
@@ -66,13 +65,14 @@ impl Rig {
         let now = Now { instant: Instant(1_000_000), wall: Wall { unix_s: 1_795_510_900, is_trusted: true } };
         let blocks = 2048.min(postern::limits::SPOOL_BLOCKS as u32);
         let start = Start { blocks, seed: 1, now: now.instant };
-        let (store, _) = Store::start(disk.clone(), start).unwrap();
+        let (store, _) = Store::start(disk.clone(), start).expect("the disk works");
         let text = "admin = \"admin@site.example\"\n[smarthost]\nhost = \"192.0.2.25\"\ntls = \"none\"\n";
         let mut rig = Self {
             session: Session::new(),
             store,
             disk,
-            config: Config::parse(text, Path::new("postern.toml"), "relay.site.example").unwrap(),
+            config: Config::parse(text, Path::new("postern.toml"), "relay.site.example")
+                .expect("it is valid"),
             now,
             input: (vec![0; SENDER_INPUT_OCTETS], Window::default()),
             output: (vec![0; SENDER_OUTPUT_OCTETS], Window::default()),
@@ -91,7 +91,7 @@ impl Rig {
         self.output.1 = Window::default();
         self.written.clear();
         self.is_closing = false;
-        self.session.connected(&self.now, "192.0.2.1".parse().unwrap());
+        self.session.connected(&self.now, "192.0.2.1".parse().expect("an address"));
     }
 
     /// Spools a message.
@@ -101,18 +101,18 @@ impl Rig {
         recipients: &[&str],
         mail_data: &[u8],
     ) -> MessageIndex {
-        let mut draft = self.store.begin(envelope, None).unwrap();
+        let mut draft = self.store.begin(envelope, None).expect("there is room");
         for recipient in recipients {
-            let forward_path = heapless::Vec::from_slice(recipient.as_bytes()).unwrap();
+            let forward_path = heapless::Vec::from_slice(recipient.as_bytes()).expect("a short path");
             self.store
                 .add_recipient(&mut draft, &Recipient { forward_path, ..Recipient::default() })
                 .unwrap();
         }
-        self.store.append(&mut draft, mail_data).unwrap();
-        let ended = self.store.end(draft, Tick(0)).unwrap();
+        self.store.append(&mut draft, mail_data).expect("there is room");
+        let ended = self.store.end(draft, Tick(0)).expect("there is room");
         self.store.commit(self.now.instant);
-        let _ = self.store.receipt(ended).unwrap();
-        let message = self.store.next_committed().unwrap();
+        let _ = self.store.receipt(ended).expect("the disk works");
+        let message = self.store.next_committed().expect("the message is committed");
         self.messages.push(message);
         message
     }
@@ -158,7 +158,7 @@ impl Rig {
 
     pub(crate) fn begin(&mut self, message: MessageIndex) {
         assert!(self.session.is_ready(), "not ready");
-        self.session.begin(message, &self.now, &self.config, &mut self.store).unwrap();
+        self.session.begin(message, &self.now, &self.config, &mut self.store).expect("it can be read");
         self.turn();
     }
 
@@ -178,8 +178,8 @@ impl Rig {
         }
     }
 
-    /// The finished attempt in a line: its ending, a letter for each recipient (`D`elivered, `F`ailed and which reply,
-    /// `w`aiting), the replies kept, and the deferral behind `later`; recorded.
+    /// The finished attempt in a line: its ending, a letter for each recipient (`D`elivered, `F`ailed and
+    /// which reply, `w`aiting), the replies kept, and the deferral behind `later`; recorded.
     pub(crate) fn result(&mut self) -> String {
         let Some(attempt) = self.session.attempt() else { return "none".to_string() };
         let mut line = match attempt.ending {
@@ -191,19 +191,20 @@ impl Rig {
             match state {
                 RecipientState::Waiting => line.push('w'),
                 RecipientState::Delivered => line.push('D'),
-                RecipientState::Failed { reply } => write!(line, "F{reply}").unwrap(),
+                RecipientState::Failed { reply } => line.push_str(&format!("F{reply}")),
             }
         }
         for reply in attempt.replies {
-            write!(line, " {} {}", reply.code, String::from_utf8_lossy(&reply.text)).unwrap();
+            line.push_str(&format!(" {} {}", reply.code, String::from_utf8_lossy(&reply.text)));
         }
         if let Some(reply) = attempt.deferral {
-            write!(line, " later {} {}", reply.code, String::from_utf8_lossy(&reply.text)).unwrap();
+            line.push_str(&format!(" later {} {}", reply.code, String::from_utf8_lossy(&reply.text)));
         }
         let has_waiting = attempt.states.contains(&RecipientState::Waiting);
         let has_failed = attempt.states.iter().any(|state| matches!(state, RecipientState::Failed { .. }));
         if attempt.is_changed {
-            let settled = self.store.settle(attempt.message, attempt.states, attempt.replies).unwrap();
+            let settled =
+                self.store.settle(attempt.message, attempt.states, attempt.replies).expect("there is room");
             let expected = match (has_waiting, has_failed) {
                 (true, _) => Settled::Waiting,
                 (false, true) => Settled::Failed,
@@ -244,12 +245,12 @@ impl Rig {
             nothing_left(&self.written);
             self.say(octets.replace("\\r", "\r").replace("\\n", "\n").as_bytes());
         } else if let Some(index) = step.strip_prefix("begin ") {
-            let index: usize = index.parse().unwrap();
+            let index: usize = index.parse().expect("a number");
             nothing_left(&self.written);
             assert!(self.session.is_ready(), "{place}: not ready");
             self.begin(self.messages[index]);
         } else if let Some(seconds) = step.strip_prefix("wait ") {
-            self.wait(Duration::from_s(seconds.parse().unwrap()));
+            self.wait(Duration::from_s(seconds.parse().expect("a number")));
         } else if let Some(expected) = step.strip_prefix("result ") {
             assert_eq!(self.result(), expected, "{place}");
         } else {

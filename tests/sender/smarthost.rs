@@ -93,7 +93,7 @@ impl<P: FnMut(Command<'_>) -> String> Smarthost<P> {
     }
 
     fn command(&mut self, line: &[u8]) -> String {
-        let line = std::str::from_utf8(line).unwrap().trim_end();
+        let line = std::str::from_utf8(line).expect("commands are text").trim_end();
         assert!(line.len() <= 510);
         let is_accepted = |reply: &str| reply.starts_with('2');
         if line.starts_with("MAIL FROM:<") {
@@ -134,7 +134,7 @@ impl<P: FnMut(Command<'_>) -> String> Smarthost<P> {
         self.has_mail = false;
         let recipients = std::mem::take(&mut self.recipients);
         let mut lines = sent.split_inclusive(|octet| *octet == b'\n').peekable();
-        assert!(lines.next().unwrap().starts_with(b"Received: "));
+        assert!(lines.next().expect("there is mail data").starts_with(b"Received: "));
         while lines.next_if(|line| line.starts_with(b"\t")).is_some() {}
         let mut mail_data = Vec::new();
         for line in lines {
