@@ -1,6 +1,7 @@
 //! postern (map to be written)
 pub mod buffer;
 pub mod config;
+pub mod jitter;
 pub mod limits;
 pub mod net;
 pub mod queue;

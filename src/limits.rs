@@ -76,9 +76,9 @@ pub const RECEIVER_SESSION_OCTETS: usize = RECEIVER_SLOT_OCTETS + INPUT_OCTETS +
 /// Octets that a receiver session may cost on any board.
 pub const RECEIVER_SESSION_OCTETS_MAX: usize = 8192;
 /// Octets of a sender connection's slot without its buffers, its block and its recipients' states, at most.
-pub const SENDER_SLOT_OCTETS: usize = 2048;
+pub const SENDER_SLOT_OCTETS: usize = 3328;
 /// Octets of one recipient's state while its message is relayed.
-pub const RECIPIENT_STATE_OCTETS: usize = 2;
+pub const RECIPIENT_STATE_OCTETS: usize = 3;
 /// Blocks that the spool works in beside those of its drafts and readers.
 pub const SPOOL_WORKING_BLOCKS: usize = 1;
 /// Octets of one entry of the spool's next-block map.
@@ -88,7 +88,7 @@ pub const BLOCK_BITS: usize = 3;
 /// Octets of one message in the spool's table, at most.
 pub const MESSAGE_ENTRY_OCTETS: usize = 48;
 /// Octets of one message in the queue, at most.
-pub const QUEUE_ENTRY_OCTETS: usize = 24;
+pub const QUEUE_ENTRY_OCTETS: usize = 25;
 
 /// All that is reserved at start and for good: what, how many, octets of each.
 pub const RESERVED: &[(&str, usize, usize)] = &[
