@@ -1,4 +1,5 @@
 //! postern (map to be written)
+pub mod applet;
 pub mod buffer;
 pub mod config;
 pub mod limits;
