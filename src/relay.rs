@@ -18,7 +18,7 @@ use crate::limits::{
 };
 use crate::queue::Queue;
 use crate::receiver::{self, Peer};
-use crate::sender::{self, Fault, Route};
+use crate::sender::{self, Route};
 use crate::smtp::Next;
 use crate::spool::{Device, RecipientState, Store};
 use crate::time::{Duration, Instant, Now};
@@ -179,7 +179,8 @@ impl<D: Device> Relay<D> {
     /// # Errors
     /// The line to send to a client that has too many sessions already.
     pub fn admit(&mut self, now: &Now, peer: Peer) -> Result<Connection, &'static [u8]> {
-        let of_peer = self.receivers.iter().flatten().filter(|receiver| receiver.session.is_of(&peer)).count();
+        let of_peer =
+            self.receivers.iter().flatten().filter(|receiver| receiver.session.is_of(&peer)).count();
         if of_peer >= self.config.limits.sessions_per_client {
             return Err(b"421 4.7.0 too many connections from your address\r\n");
         }
@@ -403,7 +404,8 @@ impl<D: Device> Relay<D> {
         if receiver.closing != Closing::No || receiver.session.is_committing() {
             return;
         }
-        let mut input = Buffer::new(slice_of(&mut self.receivers_input, at, INPUT_OCTETS), &mut receiver.input);
+        let mut input =
+            Buffer::new(slice_of(&mut self.receivers_input, at, INPUT_OCTETS), &mut receiver.input);
         let mut output =
             Buffer::new(slice_of(&mut self.receivers_output, at, OUTPUT_OCTETS), &mut receiver.output);
         let next = receiver.session.advance(now, &self.config, &mut input, &mut output, &mut self.spool);

@@ -18,7 +18,8 @@ impl<D: Device> Relay<D> {
     /// [`Relay::not_connected`] when it is clear.
     pub fn wants_connection(&mut self, now: &Now) -> Option<Connection> {
         let open = self.senders.iter().filter(|sender| sender.stage != Stage::Vacant).count();
-        let is_served = self.senders.iter().any(|sender| sender.stage != Stage::Vacant && sender.session.is_ready());
+        let is_served =
+            self.senders.iter().any(|sender| sender.stage != Stage::Vacant && sender.session.is_ready());
         if self.is_stopping
             || self.spool.is_failing()
             || is_served
@@ -207,8 +208,10 @@ impl<D: Device> Relay<D> {
             let sender = &mut self.senders[at];
             match sender.closing {
                 Closing::No if sender.session.deadline().is_some_and(|deadline| deadline <= now.instant) => {
-                    let mut output =
-                        Buffer::new(slice_of(&mut self.senders_output, at, SENDER_OUTPUT_OCTETS), &mut sender.output);
+                    let mut output = Buffer::new(
+                        slice_of(&mut self.senders_output, at, SENDER_OUTPUT_OCTETS),
+                        &mut sender.output,
+                    );
                     if sender.session.expired(now, &mut output) == Next::Close {
                         sender.closing = Closing::By(now.instant + CLOSE_WITHIN);
                     }
@@ -257,10 +260,10 @@ fn give_up<'a>(
     given_up: &'a mut [RecipientState],
 ) -> (&'a [RecipientState], heapless::Vec<KeptReply, REPLIES_KEPT>) {
     let mut replies: heapless::Vec<KeptReply, REPLIES_KEPT> = attempt.replies.iter().cloned().collect();
-    let reason = attempt.deferral.cloned().unwrap_or_else(|| KeptReply {
-        code: EXPIRED_CODE,
-        text: EXPIRED_TEXT.iter().copied().collect(),
-    });
+    let reason = attempt
+        .deferral
+        .cloned()
+        .unwrap_or_else(|| KeptReply { code: EXPIRED_CODE, text: EXPIRED_TEXT.iter().copied().collect() });
     // A refused push means that all places are taken: the last one is shared.
     let _ = replies.push(reason);
     let reply = (replies.len() - 1) as u8;
