@@ -1,0 +1,2 @@
+//! What the spool promises while nothing fails.
+mod disk;
