@@ -56,7 +56,7 @@ impl Socket {
         for _ in 0..ROUNDS_MAX {
             let Ok(wrote) = self.write(now, at, relay) else { return Pumped::Over };
             let has_output = !relay.output(at).is_empty();
-            if relay.is_closing(at) && !has_output {
+            if relay.is_closing(at) && (!has_output || relay.is_overdue(now, at)) {
                 // The peer reads our last reply before it sees the end.
                 let _ = self.stream.shutdown(Shutdown::Write);
                 return Pumped::Over;

@@ -53,7 +53,6 @@ pub enum Running {
 }
 
 /// The relay at work.
-#[derive(Debug)]
 pub struct EventLoop {
     events: Events,
     driver: Driver,
@@ -70,10 +69,7 @@ struct Slot {
 #[derive(Debug)]
 enum Link {
     None,
-    Connecting {
-        stream: TcpStream,
-        until: Instant,
-    },
+    Connecting { stream: TcpStream, until: Instant },
     Open(Socket),
 }
 
@@ -83,7 +79,6 @@ struct Listening {
     may_accept: bool,
 }
 
-#[derive(Debug)]
 struct Driver {
     poll: Poll,
     signals: Signals,
@@ -143,7 +138,7 @@ impl EventLoop {
         let driver = Driver {
             poll,
             signals,
-            relay: Relay::new(config, spool, &now, clock::seed()),
+            relay: Relay::new(config, spool, clock::seed()),
             smarthost,
             listeners,
             addresses,
@@ -276,7 +271,8 @@ impl Driver {
             match listening.socket.accept() {
                 Ok(client) => return Some(client),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => listening.may_accept = false,
-                Err(error) if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::ConnectionAborted) => {}
+                Err(error)
+                    if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::ConnectionAborted) => {}
                 Err(error) => {
                     // Out of descriptors or memory: the client stays in the backlog, and asking again at once
                     // would only burn the processor.
@@ -440,7 +436,7 @@ impl Driver {
 
     fn has_connected(&mut self, now: &Now, index: usize) {
         let Link::Connecting { stream, .. } = &self.slots[index].link else { return };
-        let failed = stream.take_error().map_or_else(Some, |error| error);
+        let failed = stream.take_error().unwrap_or_else(Some);
         if let Some(error) = failed {
             log::debug!("can't connect: {error}");
             self.try_next_address(now, index);
@@ -448,7 +444,8 @@ impl Driver {
         }
         // Without a peer it is still on its way; another event will come.
         let (Ok(_), Ok(local)) = (stream.peer_addr(), stream.local_addr()) else { return };
-        let Link::Connecting { stream, .. } = std::mem::replace(&mut self.slots[index].link, Link::None) else {
+        let Link::Connecting { stream, .. } = std::mem::replace(&mut self.slots[index].link, Link::None)
+        else {
             return;
         };
         let _ = stream.set_nodelay(true);

@@ -36,7 +36,8 @@ pub(super) fn open(listen: &Listen) -> Result<heapless::Vec<TcpListener, 2>, Err
                     // A kernel without IPv6.
                     Err(error)
                         if address.is_ipv6()
-                            && error.raw_os_error() == Some(rustix::io::Errno::AFNOSUPPORT.raw_os_error()) => {}
+                            && error.raw_os_error()
+                                == Some(rustix::io::Errno::AFNOSUPPORT.raw_os_error()) => {}
                     Err(error) => return Err(error),
                 }
             }

@@ -1,6 +1,6 @@
 //! The world: sockets, clocks, signals and the system's files.
 
-mod clock;
+pub mod clock;
 mod connection;
 mod event_loop;
 pub mod hosts;
@@ -46,13 +46,14 @@ impl core::fmt::Display for StartError {
                     Listen::Address(address) => write!(f, "listen: {address}: ")?,
                     Listen::Interface { name, port } => write!(f, "listen: {name}:{port}: ")?,
                 }
-                match error.kind() {
-                    ErrorKind::AddrInUse => f.write_str("in use by another program; set another port"),
-                    ErrorKind::PermissionDenied => {
-                        f.write_str("not permitted; start as root, or set a port from 1024 on")
-                    }
-                    ErrorKind::AddrNotAvailable => f.write_str("not an address of this machine"),
-                    _ => write!(f, "{error}"),
+                let hint = [
+                    (ErrorKind::AddrInUse, "in use by another program; set another port"),
+                    (ErrorKind::PermissionDenied, "not permitted; start as root, or set a port from 1024 on"),
+                    (ErrorKind::AddrNotAvailable, "not an address of this machine; set one that is"),
+                ];
+                match hint.iter().find(|(kind, _)| *kind == error.kind()) {
+                    Some((_, hint)) => f.write_str(hint),
+                    None => write!(f, "{error}"),
                 }
             }
             Self::System(error) => write!(f, "{error}"),

@@ -1,7 +1,8 @@
 //! Who may relay, and where mail for local names goes.
 //!
-//! A client is judged by its address alone; a recipient by the domain behind the last `@`, so that no trick with `%`,
-//! `!`, quotes or source routes in the local-part changes the verdict (the path's grammar has settled that before).
+//! A client is judged by its address alone; a recipient by the domain behind the last `@`, so that no trick
+//! with `%`, `!`, quotes or source routes in the local-part changes the verdict (the path's grammar has
+//! settled that before).
 
 use core::net::IpAddr;
 
@@ -45,8 +46,8 @@ impl Peer {
 
 /// The forward-path that a recipient's mail is relayed to, without angle brackets.
 ///
-/// Mail for local names goes to `admin`; postmaster is one for everybody (RFC 5321 4.5.1), the others for clients that
-/// may relay.
+/// Mail for local names goes to `admin`; postmaster is one for everybody (RFC 5321 4.5.1), the others for
+/// clients that may relay.
 pub fn relayed_path(
     forward_path: ForwardPath,
     peer: &Peer,

@@ -1,7 +1,7 @@
 //! Mail data on its way into a draft (RFC 5321 4.1.1.4).
 //!
-//! A refusal gives the draft up at once and is kept until the true end of the mail data, where it becomes the one reply:
-//! what a client goes on to send is never taken for commands.
+//! A refusal gives the draft up at once and is kept until the true end of the mail data, where it becomes the
+//! one reply: what a client goes on to send is never taken for commands.
 
 use crate::buffer::Buffer;
 use crate::config::{self, Config};
@@ -13,7 +13,8 @@ use crate::time::{Duration, Instant};
 
 /// What the mail data of a message may take however slowly it comes.
 pub const DATA_GRACE: Duration = Duration::from_min(10);
-/// Octets that must come in each second beyond [`DATA_GRACE`], on average: a client that drips holds no place for ever.
+/// Octets that must come in each second beyond [`DATA_GRACE`], on average: a client that drips holds no place
+/// for ever.
 pub const DATA_OCTETS_A_S_MIN: u64 = 256;
 /// Octets of mail data that count as progress, when the session longest without any is looked for.
 pub const PROGRESS_OCTETS: u64 = 512;

@@ -1,7 +1,7 @@
 //! The server side of SMTP: sessions that take messages from clients into the spool (RFC 5321 3, 4).
 //!
-//! Pure: a session names no socket, file or clock. The disk answers at once and is a parameter; the network takes time
-//! and is two buffers.
+//! Pure: a session names no socket, file or clock. The disk answers at once and is a parameter; the network
+//! takes time and is two buffers.
 
 pub mod admission;
 mod data;

@@ -1,21 +1,23 @@
 //! One client's session: what its octets mean in each state (RFC 5321 3, 4.1.4), and when it is over.
 //!
 //! ```text
-//! state \ input  EHLO, HELO      MAIL             RCPT         DATA        RSET            end of mail data
-//! Greeted        250 Ready       503              503          503         250             -
-//! Ready          250 Ready       250 Transaction  503          503         250             -
-//! Transaction    discard, Ready  503              250/45x/550  354 Data*   discard, Ready  -
-//! Data           (mail data)     -                -            -           -               Committing, or 45x/55x Ready
+//! state \ input  EHLO, HELO      MAIL             RCPT         DATA       RSET
+//! Greeted        250 Ready       503              503          503        250
+//! Ready          250 Ready       250 Transaction  503          503        250
+//! Transaction    discard, Ready  503              250/45x/550  354 Data   discard, Ready
+//! Data           (all is mail data, up to its end: Committing, or 45x/55x Ready)
 //! Committing     (nothing is read until the spool's verdict: 250 or 45x, Ready)
-//! Closing        (nothing is read)                             * 503 without a recipient
+//! Closing        (nothing is read)
 //! ```
+//! DATA in a transaction without a recipient is answered 503 and changes nothing.
 //! NOOP, HELP and VRFY are answered in the first three and change nothing; QUIT closes.
 //!
-//! A draft lives inside the state that may have one, so it can't be forgotten: whatever ends the state ends the draft.
-//! A command is handled only while the output has room for the largest reply, so a client that doesn't read is no longer
-//! read. The `250` after mail data is made from a [`Receipt`] only.
+//! A draft lives inside the state that may have one, so it can't be forgotten: whatever ends the state ends
+//! the draft. A command is handled only while the output has room for the largest reply, so a client that
+//! doesn't read is no longer read. The `250` after mail data is made from a [`Receipt`] only.
 //!
-//! Left out: a sleep before refusals, and a check of the client's name (RFC 5321 4.1.4 forbids to refuse for it).
+//! Left out: a sleep before refusals, and a check of the client's name (RFC 5321 4.1.4 forbids to refuse for
+//! it).
 
 use core::mem;
 
@@ -24,6 +26,7 @@ use super::data::{Data, Sink, message_refusal};
 use super::transaction::Transaction;
 use crate::buffer::Buffer;
 use crate::config::Config;
+use crate::limits::RECEIVER_SLOT_OCTETS;
 use crate::smtp::Next;
 use crate::smtp::command::{self, Command, Service};
 use crate::smtp::line::{self, Line};
@@ -32,11 +35,13 @@ use crate::smtp::reply::{self, Farewell, REPLY_OCTETS_MAX, Reply};
 use crate::spool::{Device, Ended, Receipt, Store};
 use crate::time::{Duration, Instant, Now};
 
-/// Malformed or unknown commands since the last message, at which a session is closed. A refused recipient, or a command
-/// out of order behind a refused MAIL, is none.
+/// Malformed or unknown commands since the last message, at which a session is closed. A refused recipient,
+/// or a command out of order behind a refused MAIL, is none.
 pub const BAD_COMMANDS_MAX: u8 = 20;
 /// How long a session that is over waits for the client to read its last reply.
 pub const CLOSING_TIMEOUT: Duration = Duration::from_s(10);
+
+const _: () = assert!(size_of::<Session>() <= RECEIVER_SLOT_OCTETS);
 
 /// One client's session.
 #[derive(Debug)]
@@ -110,8 +115,8 @@ impl Session {
         }
     }
 
-    /// Handles what is in the input as far as there is room for replies, and until a message waits for the spool's
-    /// commit. Call it when octets came, when output was written, and after [`Session::committed`].
+    /// Handles what is in the input as far as there is room for replies, and until a message waits for the
+    /// spool's commit. Call it when octets came, when output was written, and after [`Session::committed`].
     pub fn advance<D: Device>(
         &mut self,
         now: &Now,
@@ -164,12 +169,18 @@ impl Session {
         self.make_progress(now, config);
     }
 
+    /// True when `peer` is the client's address.
+    pub fn is_of(&self, peer: &Peer) -> bool {
+        self.peer.address == peer.address
+    }
+
     /// When to call [`Session::expired`].
     pub fn deadline(&self) -> Instant {
         self.deadline
     }
 
-    /// When the client last did something that brought its session on: a command, or a good piece of mail data.
+    /// When the client last did something that brought its session on: a command, or a good piece of mail
+    /// data.
     pub fn last_progress(&self) -> Instant {
         self.last_progress
     }
@@ -194,8 +205,8 @@ impl Session {
         self.close(Farewell::ShuttingDown, config, output, spool)
     }
 
-    /// The connection is gone (RFC 5321 4.1.1.10): an open transaction is given up; a message that only waits for its
-    /// commit stands, if it becomes durable.
+    /// The connection is gone (RFC 5321 4.1.1.10): an open transaction is given up; a message that only waits
+    /// for its commit stands, if it becomes durable.
     pub fn lost<D: Device>(&mut self, spool: &mut Store<D>) {
         mem::replace(&mut self.state, State::Closing).give_up(spool);
     }
