@@ -104,9 +104,8 @@ impl Rig {
         let mut draft = self.store.begin(envelope, None).expect("there is room");
         for recipient in recipients {
             let forward_path = heapless::Vec::from_slice(recipient.as_bytes()).expect("a short path");
-            self.store
-                .add_recipient(&mut draft, &Recipient { forward_path, ..Recipient::default() })
-                .unwrap();
+            let recipient = Recipient { forward_path, ..Recipient::default() };
+            self.store.add_recipient(&mut draft, &recipient).expect("there is room");
         }
         self.store.append(&mut draft, mail_data).expect("there is room");
         let ended = self.store.end(draft, Tick(0)).expect("there is room");
