@@ -3,6 +3,7 @@ use postern::sender::{Ending, Fault};
 use postern::spool::BlockIndex;
 use postern::time::Duration;
 
+use crate::disk::Random;
 use crate::rig::{Rig, envelope};
 
 const BODY: &[u8] = b"Subject: door\r\n\r\nopen\r\n";
@@ -291,4 +292,37 @@ fn endless_replies() {
     }
     rig.play("C: QUIT\nclose");
     assert_eq!(rig.result(), "Timeout ww");
+}
+
+/// C-4.2-d (and the rule that no octet from the network makes us panic): rubbish of any kind, at each step, in any
+/// pieces, leaves the message where it was or with results that the rubbish spelled out.
+#[test]
+fn rubbish_never_breaks_the_session() {
+    let words: [&[u8]; 14] = [
+        b"250 ", b"250-", b"354", b"450 a", b"552 b", b"452 c", b"421", b"530", b"\r\n", b"\n", b"\r", b"\0",
+        b"\xff", b"25",
+    ];
+    for seed in 0..3000 {
+        let mut random = Random(seed);
+        let steps = places().nth(random.below(places().count())).expect("below their number");
+        let mut rig = after(steps, 1 + random.below(40));
+        for _ in 0..random.below(60) {
+            // Lines that are replies are so frequent that many sessions get far.
+            let is_line = random.below(3) > 0;
+            rig.say(words[random.below(words.len())]);
+            if is_line {
+                rig.say(b"\r\n");
+            }
+            rig.written.clear();
+            if rig.session.attempt().is_some() {
+                rig.result();
+                break;
+            }
+            if random.below(10) == 0 {
+                rig.wait(Duration::from_s(200));
+            }
+        }
+        rig.session.lost();
+        assert!(!rig.session.is_connected());
+    }
 }

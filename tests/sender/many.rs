@@ -94,7 +94,7 @@ fn much_mail_data_with_dots() {
         mail_data.extend_from_slice(b"\r\n");
     }
     for piece in [1000, usize::MAX] {
-        let mut rig = Rig::new(piece);
+        let mut rig = Rig::with_blocks(piece, 1500);
         let message = rig.message(&envelope(), &["a@x.example"], &mail_data);
         rig.hello("250-a\r\n250 PIPELINING\r\n");
         rig.begin(message);

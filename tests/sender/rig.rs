@@ -61,9 +61,13 @@ pub(crate) struct Rig {
 impl Rig {
     /// A rig whose octets move in pieces of `piece`, with a connection that has just been made.
     pub(crate) fn new(piece: usize) -> Self {
+        Self::with_blocks(piece, 64)
+    }
+
+    /// The same over a spool of so many blocks.
+    pub(crate) fn with_blocks(piece: usize, blocks: u32) -> Self {
         let disk = Disk::new(0);
         let now = Now { instant: Instant(1_000_000), wall: Wall { unix_s: 1_795_510_900, is_trusted: true } };
-        let blocks = 2048.min(postern::limits::SPOOL_BLOCKS as u32);
         let start = Start { blocks, seed: 1, now: now.instant };
         let (store, _) = Store::start(disk.clone(), start).expect("the disk works");
         let text = "admin = \"admin@site.example\"\n[smarthost]\nhost = \"192.0.2.25\"\ntls = \"none\"\n";
