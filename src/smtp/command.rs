@@ -263,7 +263,7 @@ mod tests {
             b"NOOP \xe9",
             b"NOOP \r",
             b"NOOP \rx",
-            b"DATA\x0c",
+            b"DATA \x0c",
             b"MAIL FROM:<a\x1b@b>",
             b"RCPT TO:<\xc3\xa9@b>",
         ] {
