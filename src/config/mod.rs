@@ -14,6 +14,7 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use crate::limits;
+use crate::smtp::path::is_domain;
 use crate::time::Duration;
 use file::{File, Table};
 
@@ -206,7 +207,7 @@ impl Config {
 
         let hostname = match top.read("hostname", values::domain)? {
             Some(name) => name,
-            None if values::is_domain(system_name) => system_name.to_owned(),
+            None if is_domain(system_name.as_bytes()) => system_name.to_owned(),
             None => {
                 let what = format!("the system's name {system_name:?} is no domain name; set hostname");
                 return Err(top.refuse("hostname", what));

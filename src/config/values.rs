@@ -7,7 +7,7 @@ use core::ops::RangeInclusive;
 use toml::de::DeValue;
 
 use super::{Listen, Network};
-use crate::limits;
+use crate::smtp::path::{Mailbox, Utf8, is_domain};
 use crate::time::Duration;
 
 /// Octets of an interface's name (IFNAMSIZ without its final zero).
@@ -272,11 +272,13 @@ pub(super) fn host(value: &DeValue<'_>) -> Result<String, String> {
             Ok(text.to_owned())
         };
     }
-    if text.parse::<SocketAddr>().is_ok() || text.rsplit_once(':').is_some_and(|(name, _)| is_domain(name)) {
+    if text.parse::<SocketAddr>().is_ok()
+        || text.rsplit_once(':').is_some_and(|(name, _)| is_domain(name.as_bytes()))
+    {
         return Err(format!("is {}; the port has a key of its own, smarthost.port", shown(value)));
     }
     let name = text.strip_suffix('.').unwrap_or(text);
-    if !is_domain(name) || name.bytes().all(|octet| octet.is_ascii_digit() || octet == b'.') {
+    if !is_domain(name.as_bytes()) || name.bytes().all(|octet| octet.is_ascii_digit() || octet == b'.') {
         return Err(format!("is {}; {FORMS}", shown(value)));
     }
     Ok(name.to_owned())
@@ -289,7 +291,7 @@ fn is_multicast_or_broadcast(address: IpAddr) -> bool {
 /// A domain name as RFC 5321 4.1.2 has it; underscores are tolerated, as devices' names have them.
 pub(super) fn domain(value: &DeValue<'_>) -> Result<String, String> {
     let text = text(value)?;
-    if is_domain(text) {
+    if is_domain(text.as_bytes()) {
         return Ok(text.to_owned());
     }
     Err(format!(
@@ -298,36 +300,13 @@ pub(super) fn domain(value: &DeValue<'_>) -> Result<String, String> {
     ))
 }
 
-/// True for a domain name of at most 255 octets, in labels of 1 to 63.
-pub(super) fn is_domain(text: &str) -> bool {
-    let is_label = |label: &str| {
-        (1..=63).contains(&label.len())
-            && label.bytes().all(|octet| octet.is_ascii_alphanumeric() || octet == b'-' || octet == b'_')
-            && !label.starts_with('-')
-            && !label.ends_with('-')
-    };
-    text.len() <= limits::DOMAIN_OCTETS_MAX && text.split('.').all(is_label)
-}
-
-/// A mailbox `local-part@domain` with a dot-string for its local-part (RFC 5321 4.1.2).
+/// A whole mailbox, `local-part@domain` (RFC 5321 4.1.2).
 pub(super) fn mailbox(value: &DeValue<'_>) -> Result<String, String> {
     let text = text(value)?;
-    let is_atom = |atom: &str| {
-        !atom.is_empty()
-            && atom
-                .bytes()
-                .all(|octet| octet.is_ascii_alphanumeric() || b"!#$%&'*+-/=?^_`{|}~".contains(&octet))
-    };
-    let is_mailbox = text.rsplit_once('@').is_some_and(|(local_part, domain)| {
-        local_part.len() <= limits::LOCAL_PART_OCTETS_MAX
-            && local_part.split('.').all(is_atom)
-            && is_domain(domain)
-            && domain.contains('.')
-    });
-    if is_mailbox && text.len() + 2 <= limits::PATH_OCTETS_MAX {
-        return Ok(text.to_owned());
+    match Mailbox::parse(text.as_bytes(), Utf8::Refused) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(_) => Err(format!("is {}; a full address is allowed, as \"you@example.com\"", shown(value))),
     }
-    Err(format!("is {}; a full address is allowed, as \"you@example.com\"", shown(value)))
 }
 
 /// The name of an SMTP extension, in upper case.

@@ -169,6 +169,11 @@ impl Session {
         self.make_progress(now, config);
     }
 
+    /// True when `peer` is the client's address.
+    pub fn is_of(&self, peer: &Peer) -> bool {
+        self.peer.address == peer.address
+    }
+
     /// When to call [`Session::expired`].
     pub fn deadline(&self) -> Instant {
         self.deadline

@@ -10,6 +10,8 @@ pub mod line;
 pub mod mail_data;
 pub mod path;
 pub mod reply;
+pub mod reply_reader;
+pub mod stuffing;
 pub mod trace;
 
 /// What a session asks of its connection.

@@ -16,10 +16,12 @@ mod block_map;
 mod device;
 mod draft;
 mod envelope;
+mod file;
 mod layout;
 mod mend;
 mod reader;
 mod recovery;
+mod settle;
 mod store;
 mod table;
 
@@ -27,7 +29,9 @@ pub use device::{BLOCK_OCTETS, Block, BlockIndex, Device, DeviceError};
 pub use envelope::{
     Envelope, KeptReply, MessageId, Notify, Protocol, REPLIES_KEPT, Recipient, RecipientState,
 };
+pub use file::{OpenError, SpoolFile, start_at};
 pub use reader::{Damage, Reader};
 pub use recovery::{Recovery, Start, StartError};
-pub use store::{DRAFT_OCTETS, Draft, Ended, Facts, MessageIndex, Receipt, Refusal, Settled, Store};
+pub use settle::Settled;
+pub use store::{DRAFT_OCTETS, Draft, Ended, Facts, MessageIndex, Receipt, Refusal, Store};
 pub use table::ENTRY_OCTETS;
