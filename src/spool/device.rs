@@ -18,6 +18,15 @@ pub enum DeviceError {
     NoSpace,
 }
 
+impl core::fmt::Display for DeviceError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(match self {
+            Self::Io => "I/O error",
+            Self::NoSpace => "no space left on the device",
+        })
+    }
+}
+
 /// A file of blocks, as the spool sees it.
 ///
 /// Nothing is durable before [`Device::sync`] has returned `Ok`; until then each written block may, after a power cut,

@@ -107,3 +107,174 @@ impl core::fmt::Display for MessageId {
         write!(f, "{:x}-{:x}", self.epoch, self.counter)
     }
 }
+
+/// Octets of the largest record of an envelope: a recipient with ORCPT.
+pub(super) const RECORD_OCTETS_MAX: usize =
+    RECORD_HEAD_OCTETS + RECIPIENT_FIXED_OCTETS + PATH_OCTETS_MAX + 500;
+/// Octets in front of each record: its kind and the length of what follows.
+pub(super) const RECORD_HEAD_OCTETS: usize = 3;
+const RECIPIENT_FIXED_OCTETS: usize = 3;
+const ENVELOPE_OCTETS_MAX: usize =
+    7 * RECORD_HEAD_OCTETS + 16 + DOMAIN_OCTETS_MAX + 1 + 9 + PATH_OCTETS_MAX + 1 + 100;
+
+/// A record's kind. The records of the message come first, then one for each recipient.
+mod kind {
+    pub(super) const CLIENT: u8 = 1;
+    pub(super) const CLIENT_NAME: u8 = 2;
+    pub(super) const PROTOCOL: u8 = 3;
+    pub(super) const ARRIVAL: u8 = 4;
+    pub(super) const REVERSE_PATH: u8 = 5;
+    pub(super) const FLAGS: u8 = 6;
+    pub(super) const ENVID: u8 = 7;
+    pub(super) const RECIPIENT: u8 = 16;
+}
+
+const FLAG_8BIT: u8 = 1;
+const FLAG_UTF8: u8 = 2;
+const RET_SHIFT: u8 = 2;
+
+/// The records of one envelope, or of one recipient, as they stand in the spool.
+pub(super) type Records = heapless::Vec<u8, { larger(ENVELOPE_OCTETS_MAX, RECORD_OCTETS_MAX) }>;
+
+const fn larger(a: usize, b: usize) -> usize {
+    if a > b { a } else { b }
+}
+
+fn push(records: &mut Records, kind: u8, parts: &[&[u8]]) {
+    let length: usize = parts.iter().map(|part| part.len()).sum();
+    let length = u16::try_from(length).expect("each field is bounded below 1,000 octets");
+    let [low, high] = length.to_le_bytes();
+    for octets in core::iter::once(&[kind, low, high][..]).chain(parts.iter().copied()) {
+        records.extend_from_slice(octets).expect("the bound is the sum of all fields' bounds");
+    }
+}
+
+impl Protocol {
+    /// The word after WITH.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Smtp => "SMTP",
+            Self::Esmtp => "ESMTP",
+            Self::Esmtps => "ESMTPS",
+            Self::Esmtpa => "ESMTPA",
+            Self::Esmtpsa => "ESMTPSA",
+            Self::Utf8Smtp => "UTF8SMTP",
+            Self::Utf8Smtps => "UTF8SMTPS",
+            Self::Utf8Smtpa => "UTF8SMTPA",
+            Self::Utf8Smtpsa => "UTF8SMTPSA",
+        }
+    }
+
+    fn from_octet(octet: u8) -> Option<Self> {
+        [
+            Self::Smtp,
+            Self::Esmtp,
+            Self::Esmtps,
+            Self::Esmtpa,
+            Self::Esmtpsa,
+            Self::Utf8Smtp,
+            Self::Utf8Smtps,
+            Self::Utf8Smtpa,
+            Self::Utf8Smtpsa,
+        ]
+        .into_iter()
+        .find(|protocol| *protocol as u8 == octet)
+    }
+}
+
+impl Envelope {
+    pub(super) fn records(&self) -> Records {
+        let mut records = Records::new();
+        match self.client {
+            IpAddr::V4(address) => push(&mut records, kind::CLIENT, &[&address.octets()]),
+            IpAddr::V6(address) => push(&mut records, kind::CLIENT, &[&address.octets()]),
+        }
+        push(&mut records, kind::CLIENT_NAME, &[&self.client_name]);
+        push(&mut records, kind::PROTOCOL, &[&[self.protocol as u8]]);
+        let arrival = [&self.arrival.unix_s.to_le_bytes()[..], &[u8::from(self.arrival.is_trusted)]];
+        push(&mut records, kind::ARRIVAL, &arrival);
+        push(&mut records, kind::REVERSE_PATH, &[&self.reverse_path]);
+        let flags = if self.body_is_8bit { FLAG_8BIT } else { 0 }
+            | if self.utf8 { FLAG_UTF8 } else { 0 }
+            | ((self.ret & 3) << RET_SHIFT);
+        push(&mut records, kind::FLAGS, &[&[flags]]);
+        if !self.envid.is_empty() {
+            push(&mut records, kind::ENVID, &[&self.envid]);
+        }
+        records
+    }
+
+    /// The envelope that records are read into, one after the other.
+    pub(super) fn unread() -> Self {
+        Self {
+            client: IpAddr::V4(core::net::Ipv4Addr::UNSPECIFIED),
+            client_name: heapless::Vec::new(),
+            protocol: Protocol::Smtp,
+            arrival: Wall { unix_s: 0, is_trusted: false },
+            reverse_path: heapless::Vec::new(),
+            body_is_8bit: false,
+            utf8: false,
+            ret: 0,
+            envid: heapless::Vec::new(),
+        }
+    }
+
+    /// Takes one record; `None` for one that no writer of this format makes.
+    pub(super) fn take(&mut self, record_kind: u8, octets: &[u8]) -> Option<()> {
+        match record_kind {
+            kind::CLIENT => {
+                self.client = match octets.len() {
+                    4 => IpAddr::from(<[u8; 4]>::try_from(octets).ok()?),
+                    _ => IpAddr::from(<[u8; 16]>::try_from(octets).ok()?),
+                }
+            }
+            kind::CLIENT_NAME => self.client_name = heapless::Vec::from_slice(octets).ok()?,
+            kind::PROTOCOL => self.protocol = Protocol::from_octet(*octets.first()?)?,
+            kind::ARRIVAL => {
+                let (unix_s, trusted) = octets.split_first_chunk::<8>()?;
+                self.arrival =
+                    Wall { unix_s: u64::from_le_bytes(*unix_s), is_trusted: *trusted.first()? == 1 };
+            }
+            kind::REVERSE_PATH => self.reverse_path = heapless::Vec::from_slice(octets).ok()?,
+            kind::FLAGS => {
+                let flags = *octets.first()?;
+                self.body_is_8bit = flags & FLAG_8BIT != 0;
+                self.utf8 = flags & FLAG_UTF8 != 0;
+                self.ret = (flags >> RET_SHIFT) & 3;
+            }
+            kind::ENVID => self.envid = heapless::Vec::from_slice(octets).ok()?,
+            _ => return None,
+        }
+        Some(())
+    }
+}
+
+impl Recipient {
+    pub(super) fn record(&self) -> Records {
+        let mut records = Records::new();
+        let path_octets = u16::try_from(self.forward_path.len()).expect("a path is at most 256 octets");
+        let [low, high] = path_octets.to_le_bytes();
+        let parts = [&[self.notify.0, low, high][..], &self.forward_path, &self.orcpt];
+        push(&mut records, kind::RECIPIENT, &parts);
+        records
+    }
+
+    /// The recipient in a record; `None` if no writer of this format made it.
+    pub(super) fn read(record_kind: u8, octets: &[u8]) -> Option<Self> {
+        let ([notify, low, high], rest) = octets.split_first_chunk::<RECIPIENT_FIXED_OCTETS>()?;
+        let (path, orcpt) = rest.split_at_checked(usize::from(u16::from_le_bytes([*low, *high])))?;
+        if record_kind != kind::RECIPIENT {
+            return None;
+        }
+        Some(Self {
+            forward_path: heapless::Vec::from_slice(path).ok()?,
+            notify: Notify(*notify),
+            orcpt: heapless::Vec::from_slice(orcpt).ok()?,
+        })
+    }
+}
+
+/// True for the record of a recipient: the message's own records are over.
+pub(super) const fn is_recipient(record_kind: u8) -> bool {
+    record_kind == kind::RECIPIENT
+}

@@ -1,14 +1,35 @@
 //! The spool: one flat file of blocks that holds every message from its `250` until it has left.
+//!
+//! ```text
+//! begin ─▶ Draft ─ add_recipient, append ─▶ end ─▶ Ended ─ commit (one sync) ─▶ Receipt ─▶ 250
+//!            └─ discard                                        │
+//!                                                              ▼
+//!                            states, Reader ─▶ relayed ─▶ settle ─▶ new head, or tombstone and free
+//! ```
+//!
+//! Invariants: a [`Receipt`] is made only after a sync that covers the whole message. What a message is replaced by is
+//! durable before it is destroyed. A block is used again only when everything that pointed to it is durably gone.
+//! Every start is a recovery.
+//!
+//! Absent on purpose: files a message, directories, a journal, in-place changes, compression, a shutdown.
+mod block_map;
 mod device;
+mod draft;
 mod envelope;
+mod file;
+mod layout;
+mod mend;
 mod reader;
+mod recovery;
 mod store;
+mod table;
 
 pub use device::{BLOCK_OCTETS, Block, BlockIndex, Device, DeviceError};
 pub use envelope::{
     Envelope, KeptReply, MessageId, Notify, Protocol, REPLIES_KEPT, Recipient, RecipientState,
 };
+pub use file::{OpenError, SpoolFile, start_at};
 pub use reader::{Damage, Reader};
-pub use store::{
-    Draft, Ended, Facts, MessageIndex, Receipt, Recovery, Refusal, Settled, Start, StartError, Store,
-};
+pub use recovery::{Recovery, Start, StartError};
+pub use store::{DRAFT_OCTETS, Draft, Ended, Facts, MessageIndex, Receipt, Refusal, Settled, Store};
+pub use table::ENTRY_OCTETS;

@@ -1,19 +1,45 @@
-//! From draft to receipt to the final free.
-use super::{Device, DeviceError, Envelope, KeptReply, MessageId, Recipient, RecipientState};
+//! From draft to receipt to the final free: the rules of order that make an acknowledged message safe.
+//!
+//! 1. All drafts that ended in one turn become durable by one sync; only then are there receipts.
+//! 2. What replaces something is durable before what it replaces is destroyed: an old head is blanked after the sync
+//!    that covers the new one.
+//! 3. The final free is a tombstone that outranks every head of its id; no block of an id is used again before a sync
+//!    that covers the frees of all its heads.
+//! 4. A free that could not be written is owed: the message is never relayed again, and the free is written later.
+//!
+//! The file `mend.rs` has the rule for a failed sync, `recovery.rs` the one for the start. No rule here may be changed
+//! without the exhaustive check of `tests/power_cut.rs`.
+
+use super::block_map::BlockMap;
+use super::device::{BLOCK_OCTETS, Block, BlockIndex, DeviceError};
+use super::draft::Slot;
+use super::layout::{self, Header, Kind, Read, Superblock, reseal_head, seal_freed};
+use super::mend::Failing;
+use super::table::{State, Table};
+use super::{Damage, Device, KeptReply, MessageId, RecipientState};
 use crate::time::{Duration, Instant, Tick};
+
+/// Blocks that drafts leave free, so that results can be written down when the spool is full.
+pub(super) const HEADS_RESERVE: u32 = 8;
+/// Old heads that may wait for the sync that covers their successors.
+const SUPERSEDED_MAX: usize = 32;
+/// How long frees may wait for a sync when no commit comes by: bounds the duplicates after a power cut.
+const FLUSH_AFTER: Duration = Duration::from_s(2);
+/// How often the queue clock is written down while mail waits.
+const CLOCK_EVERY: Duration = Duration::from_min(60);
 
 /// A message that is being received. It must end in [`Store::end`] or [`Store::discard`].
 #[must_use]
 #[derive(Debug)]
 pub struct Draft {
-    slot: u8,
+    pub(super) slot: u8,
 }
 
 /// A message that was written whole and waits for the turn's sync. Ask [`Store::receipt`] after [`Store::commit`].
 #[must_use]
 #[derive(Debug)]
 pub struct Ended {
-    message: MessageIndex,
+    pub(super) message: MessageIndex,
 }
 
 /// The proof that a message is durable: the only thing that a `250` after mail data can be made from.
@@ -71,131 +97,265 @@ pub enum Settled {
     Waiting,
     /// None waits, some failed: it is kept for its notice.
     Failed,
+    /// Its head can't be read any more: it was set aside.
+    SetAside,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Rewritten {
+    Anew,
+    NotReadable,
+}
+
+/// An old head whose successor is written but not durable.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Superseded {
+    pub message: MessageIndex,
+    pub block: u32,
+    pub generation: u32,
 }
 
 /// The spool over its disk.
 #[derive(Debug)]
 pub struct Store<D> {
-    device: D,
-}
-
-/// What recovery found.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Recovery {
-    /// Messages that wait or failed.
-    pub messages: u32,
-    /// Drafts that a crash interrupted: never acknowledged, their blocks are free.
-    pub interrupted: u32,
-    /// Messages or blocks that are damaged: kept out of use, not relayed.
-    pub set_aside: u32,
-    /// True when the file was made or filled anew.
-    pub is_new: bool,
-}
-
-/// Why the spool can't start.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StartError {
-    /// The disk does not work.
-    Device(DeviceError),
-    /// The file holds something else; nothing of it was changed.
-    NotASpool,
-    /// A spool of another format version; nothing of it was changed.
-    OtherVersion(u16),
-    /// More blocks than this build can manage ([`crate::limits::SPOOL_BLOCKS`]).
-    TooLarge(u32),
-    /// More messages than this build can manage ([`crate::limits::QUEUED_MESSAGES`]).
-    TooManyMessages,
-}
-
-/// What the spool is started with.
-#[derive(Clone, Copy, Debug)]
-pub struct Start {
-    /// The size wanted, in blocks.
-    pub blocks: u32,
-    /// Where the filler of a new file comes from; any number.
-    pub seed: u64,
-    /// The boot clock.
-    pub now: Instant,
+    pub(super) device: D,
+    pub(super) superblock: Superblock,
+    pub(super) map: BlockMap,
+    pub(super) table: Table,
+    pub(super) drafts: Box<[Slot]>,
+    pub(super) draft_blocks: Box<[u8]>,
+    pub(super) superseded: heapless::Vec<Superseded, SUPERSEDED_MAX>,
+    /// One block for reading and rewriting.
+    pub(super) scratch: Box<Block>,
+    /// Blocks kept free for declared drafts.
+    pub(super) promised: u32,
+    /// The counter of the next id.
+    pub(super) ids: u32,
+    /// The number of the group commit that is being gathered.
+    pub(super) commit: u64,
+    /// Messages whose free could not be written.
+    pub(super) frees_owed: u32,
+    pub(super) failing: Option<Failing>,
+    pub(super) now: Instant,
+    pub(super) started: Instant,
+    pub(super) clock_at_start: Tick,
+    pub(super) flush_at: Option<Instant>,
+    pub(super) clock_written: Instant,
+    pub(super) syncs: u64,
 }
 
 impl<D: Device> Store<D> {
-    /// Recovers what the disk holds; the only way to start. An empty device (no blocks) becomes a new spool.
-    pub fn start(device: D, start: Start) -> Result<(Self, Recovery), StartError> {
-        let _ = (device, start);
-        todo!()
-    }
-    /// The messages there are, oldest first is not promised.
-    pub fn messages(&self) -> impl Iterator<Item = MessageIndex> + '_ {
-        (0..0).map(MessageIndex)
-    }
-    /// Takes the disk back out, as a crash would: nothing is written.
-    pub fn into_device(self) -> D {
-        self.device
-    }
-    /// Begins a draft. With `declared` octets (SIZE of RFC 1870) the blocks they need are reserved, so that a message
-    /// of that size never meets a full disk.
-    pub fn begin(&mut self, envelope: &Envelope, declared: Option<u64>) -> Result<Draft, Refusal> {
-        let _ = (envelope, declared, &mut self.device);
-        todo!()
-    }
-    /// Adds one recipient, or leaves the draft as it was.
-    pub fn add_recipient(&mut self, draft: &mut Draft, recipient: &Recipient) -> Result<(), Refusal> {
-        let _ = (draft.slot, recipient);
-        todo!()
-    }
-    /// Appends mail data as it is to be relayed (transparency undone). After a refusal only `discard` is left.
-    pub fn append(&mut self, draft: &mut Draft, mail_data: &[u8]) -> Result<(), Refusal> {
-        let _ = (draft, mail_data);
-        todo!()
-    }
-    /// Gives the draft and its blocks up.
-    pub fn discard(&mut self, draft: Draft) {
-        let _ = draft;
-    }
-    /// Writes what is left of the draft. It is durable only when [`Store::receipt`] says so. A refusal has given its blocks back.
-    pub fn end(&mut self, draft: Draft, accepted: Tick) -> Result<Ended, Refusal> {
-        let _ = (draft, accepted);
-        todo!()
-    }
-    /// One sync for all drafts that ended since the last; none when nothing waits for one.
+    /// One sync for all drafts that ended since the last; none when nothing waits for one. Also mends a disk that
+    /// failed, and makes frees durable that have waited long enough; see [`Store::deadline`].
     pub fn commit(&mut self, now: Instant) {
-        let _ = now;
+        self.now = now;
+        if self.failing.is_some() {
+            self.mend();
+            return;
+        }
+        if self.frees_owed > 0 {
+            self.write_owed_frees();
+        }
+        if self.clock_due().is_some_and(|due| due <= now) && self.write_superblock().is_err() {
+            self.fail();
+            return;
+        }
+        let is_flush_due = self.flush_at.is_some_and(|due| due <= now);
+        if self.table.has_ended() || is_flush_due || self.superseded.is_full() {
+            self.sync();
+        }
     }
+
     /// The verdict on an ended draft, after [`Store::commit`]. `Err` means: it is not and will not be delivered.
     pub fn receipt(&mut self, ended: Ended) -> Result<Receipt, Refusal> {
-        let _ = Receipt { id: MessageId { epoch: 0, counter: ended.message.0 } };
-        todo!()
+        let entry = self.table.entry(ended.message);
+        let is_live = match entry.state {
+            State::Live => true,
+            State::Refused => false,
+            State::Ended | State::Vacant | State::Reserved | State::FreeOwed | State::Aside => {
+                unreachable!("an owned entry is asked for between its commit and anything else")
+            }
+        };
+        self.abandon(ended);
+        if is_live { Ok(Receipt { id: entry.id }) } else { Err(Refusal::Failing) }
     }
+
     /// The peer left before it could read the verdict: the message stands all the same, if it is durable.
     pub fn abandon(&mut self, ended: Ended) {
-        let _ = ended;
+        let entry = self.table.change(ended.message, |entry| {
+            assert!(entry.is_owned);
+            entry.is_owned = false;
+        });
+        self.vacate_refused(ended.message, entry.state, entry.head);
     }
+
+    /// A refused message's place is free when no session asks for it and its tombstone is durable.
+    pub(super) fn vacate_refused(&mut self, message: MessageIndex, state: State, head: u32) {
+        if state == State::Refused && head == 0 && !self.table.entry(message).is_owned {
+            self.table.vacate(message);
+        }
+    }
+
     /// The messages that became durable since the last call, one a call; each goes to the queue.
     pub fn next_committed(&mut self) -> Option<MessageIndex> {
-        todo!()
+        self.table.pop_committed()
     }
-    /// What the queue needs to know of `message`.
-    pub fn facts(&self, message: MessageIndex) -> Facts {
-        let _ = message;
-        todo!()
+
+    /// Makes all durable that was written, and draws what follows from it.
+    pub(super) fn sync(&mut self) -> bool {
+        self.syncs += 1;
+        if let Err(error) = self.device.sync() {
+            log::error!("spool: fdatasync failed: {error}; nothing is accepted until it succeeds");
+            self.fail();
+            return false;
+        }
+        self.synced();
+        true
     }
-    /// Reads what has become of each recipient into the first `facts.recipients` of `states`.
-    pub fn states(
+
+    /// After a good sync: drafts that ended are messages, freed blocks may be used, old heads may be blanked.
+    pub(super) fn synced(&mut self) {
+        self.map.synced();
+        self.flush_at = None;
+        self.commit += 1;
+        while let Some(message) = self.table.pop_ended() {
+            self.table.change(message, |entry| entry.state = State::Live);
+            self.table.push_committed(message);
+        }
+        for superseded in core::mem::take(&mut self.superseded) {
+            self.blank(superseded);
+        }
+    }
+
+    /// Blanks an old head; its block is free after the next sync. One that can't be blanked stays superseded.
+    fn blank(&mut self, superseded: Superseded) {
+        match self.write_freed(superseded.block, None) {
+            Ok(()) => self.map.release_later(superseded.block),
+            Err(error) => {
+                log::error!("spool: blanking a head failed: {error}");
+                let _ = self.superseded.push(superseded);
+            }
+        }
+        self.flush_soon();
+    }
+
+    /// Turns a block into a tombstone or a free block by a write of its first sector alone.
+    pub(super) fn write_freed(
         &mut self,
-        message: MessageIndex,
-        states: &mut [RecipientState],
-    ) -> Result<(), super::Damage> {
-        let _ = (message, states);
-        todo!()
+        block: u32,
+        tombstone_of: Option<MessageId>,
+    ) -> Result<(), DeviceError> {
+        // Unreadable: nothing is left of the old block that a torn write could bring back.
+        if self.device.read(BlockIndex(block), &mut self.scratch).is_err() {
+            self.scratch.fill(0);
+        }
+        seal_freed(&mut self.scratch, tombstone_of);
+        self.map.dirty.insert(block);
+        self.device.write(BlockIndex(block), &self.scratch)
     }
+
+    pub(super) fn flush_soon(&mut self) {
+        self.flush_at.get_or_insert(self.now + FLUSH_AFTER);
+    }
+
+    /// The blocks of a chain are free after the next good sync.
+    pub(super) fn release_chain_later(&mut self, first: u32, count: u32) {
+        let mut block = first;
+        for _ in 0..count {
+            let next = self.map.next(block);
+            self.map.release_later(block);
+            block = next;
+        }
+        self.flush_soon();
+    }
+
+    /// Makes blocks free that only wait for a sync; false when there are none.
+    pub(super) fn reclaim(&mut self) -> bool {
+        if self.map.limbo_count() == 0 && self.superseded.is_empty() {
+            return false;
+        }
+        self.sync() && (self.map.limbo_count() == 0 || self.sync())
+    }
+
+    /// A free block for writing, the lowest there is.
+    pub(super) fn take_block(&mut self) -> Option<u32> {
+        let block = self.map.lowest_free()?;
+        if block >= self.superblock.high_water {
+            // Durable before the first use above it: else a later start would not look there, and a start after
+            // that would find what this run left.
+            let step = (self.superblock.blocks / 8).max(64);
+            self.superblock.high_water = block.saturating_add(step).min(self.superblock.blocks);
+            if self.write_superblock().is_err() {
+                self.fail();
+                return None;
+            }
+            if !self.sync() {
+                return None;
+            }
+        }
+        self.map.take(block);
+        Some(block)
+    }
+
+    /// Writes the superblock to the slot whose turn it is; durable with the next sync.
+    pub(super) fn write_superblock(&mut self) -> Result<(), DeviceError> {
+        // A slot is overwritten only while the other one is durable.
+        let is_unsynced = self.map.dirty.contains(self.superblock.slot());
+        self.superblock.sequence += if is_unsynced { 2 } else { 1 };
+        self.superblock.clock = self.tick(self.now);
+        self.superblock.commit = self.commit - 1;
+        self.clock_written = self.now;
+        self.superblock.write(&mut self.scratch);
+        let slot = self.superblock.slot();
+        self.map.dirty.insert(slot);
+        self.flush_soon();
+        self.device.write(BlockIndex(slot), &self.scratch)
+    }
+
+    /// Notes that all commits were durable, so that what is found broken later is told from an interrupted draft.
+    /// Nothing depends on it: a crash is as good an end.
+    pub fn close(&mut self, now: Instant) {
+        self.now = now;
+        if !self.is_failing() && self.write_superblock().is_ok() {
+            self.sync();
+        }
+    }
+
+    /// Reads the newest head of a message into the scratch block.
+    pub(super) fn read_head(&mut self, message: MessageIndex) -> Result<Header, Damage> {
+        let entry = self.table.entry(message);
+        self.device.read(BlockIndex(entry.head), &mut self.scratch).map_err(|_| Damage)?;
+        match layout::read(&self.scratch) {
+            Read::Sound(header)
+                if header.kind == Kind::Head
+                    && header.id == entry.id
+                    && layout::Head::read(&self.scratch).generation == entry.generation =>
+            {
+                Ok(header)
+            }
+            Read::Sound(_) | Read::Broken(_) | Read::Unknown => Err(Damage),
+        }
+    }
+
+    /// Reads what has become of each recipient into the first `facts.recipients` of `states`.
+    pub fn states(&mut self, message: MessageIndex, states: &mut [RecipientState]) -> Result<(), Damage> {
+        self.read_head(message)?;
+        let recipients = usize::from(self.table.entry(message).recipients);
+        for (state, read) in states.iter_mut().zip(layout::states(&self.scratch, recipients)) {
+            *state = read;
+        }
+        Ok(())
+    }
+
     /// The replies that the message's failed recipients refer to.
     pub fn replies(
         &mut self,
         message: MessageIndex,
-    ) -> Result<heapless::Vec<KeptReply, { super::REPLIES_KEPT }>, super::Damage> {
-        let _ = message;
-        todo!()
+    ) -> Result<heapless::Vec<KeptReply, { super::REPLIES_KEPT }>, Damage> {
+        self.read_head(message)?;
+        Ok(layout::replies(&self.scratch, usize::from(self.table.entry(message).recipients)))
     }
+
     /// Writes down what has become of the recipients. `Err` means that it could not be written now: call again later,
     /// and don't relay the message until then.
     pub fn settle(
@@ -204,29 +364,179 @@ impl<D: Device> Store<D> {
         states: &[RecipientState],
         replies: &[KeptReply],
     ) -> Result<Settled, Refusal> {
-        let _ = (message, states, replies);
-        todo!()
+        let entry = self.table.entry(message);
+        assert!(
+            entry.state == State::Live && !entry.is_owned && states.len() == usize::from(entry.recipients)
+        );
+        let waiting = states.iter().filter(|state| **state == RecipientState::Waiting).count();
+        if states.iter().all(|state| *state == RecipientState::Delivered) {
+            self.free(message);
+            return Ok(Settled::Removed);
+        }
+        if waiting < usize::from(entry.waiting) {
+            if self.rewrite_head(message, states, replies)? == Rewritten::NotReadable {
+                self.set_aside(message);
+                return Ok(Settled::SetAside);
+            }
+            self.table.change(message, |entry| entry.waiting = waiting as u16);
+        }
+        Ok(if waiting > 0 { Settled::Waiting } else { Settled::Failed })
     }
+
+    fn rewrite_head(
+        &mut self,
+        message: MessageIndex,
+        states: &[RecipientState],
+        replies: &[KeptReply],
+    ) -> Result<Rewritten, Refusal> {
+        if self.is_failing() {
+            return Err(Refusal::Failing);
+        }
+        if self.superseded.is_full() && !self.sync() {
+            return Err(Refusal::Failing);
+        }
+        if self.map.free_count() <= self.promised
+            && !(self.reclaim() && self.map.free_count() > self.promised)
+        {
+            return Err(Refusal::Full);
+        }
+        let block = self.take_block().ok_or(Refusal::Failing)?;
+        let Ok(header) = self.read_head(message) else {
+            self.map.release(block);
+            return Ok(Rewritten::NotReadable);
+        };
+        reseal_head(&mut self.scratch, &header, self.commit, states, replies);
+        self.map.dirty.insert(block);
+        if let Err(error) = self.device.write(BlockIndex(block), &self.scratch) {
+            // What may have been written of it is of no harm: the same results, at worst.
+            log::error!("spool: writing a head failed: {error}");
+            let blanked = self.write_freed(block, None);
+            self.map.release_later(block);
+            self.flush_soon();
+            if blanked.is_err() {
+                self.fail();
+            }
+            return Err(Refusal::Failing);
+        }
+        let entry = self.table.entry(message);
+        let superseded = Superseded { message, block: entry.head, generation: entry.generation };
+        self.superseded.push(superseded).expect("a sync made room above");
+        self.table.change(message, |entry| {
+            entry.head = block;
+            entry.generation += 1;
+        });
+        self.flush_soon();
+        Ok(Rewritten::Anew)
+    }
+
+    /// Frees a message whole: a tombstone over its newest head, blanks over those before it, one sync for all.
+    fn free(&mut self, message: MessageIndex) {
+        let entry = self.table.change(message, |entry| {
+            entry.state = State::FreeOwed;
+            entry.waiting = 0;
+        });
+        self.frees_owed += 1;
+        let _ = self.write_free(message, &entry);
+    }
+
+    fn write_free(&mut self, message: MessageIndex, entry: &super::table::Entry) -> Result<(), DeviceError> {
+        if self.is_failing() {
+            return Err(DeviceError::Io);
+        }
+        self.write_freed(entry.head, Some(entry.id)).inspect_err(|error| {
+            log::error!("spool: freeing {} failed: {error}; it is owed", entry.id);
+            self.flush_soon();
+        })?;
+        let mut at = 0;
+        while at < self.superseded.len() {
+            let superseded = self.superseded[at];
+            if superseded.message != message {
+                at += 1;
+                continue;
+            }
+            self.write_freed(superseded.block, None).inspect_err(|_| self.flush_soon())?;
+            self.superseded.swap_remove(at);
+            self.map.release_later(superseded.block);
+        }
+        self.map.release_later(entry.head);
+        self.release_chain_later(entry.first, entry.bodies);
+        self.frees_owed -= 1;
+        self.table.vacate(message);
+        Ok(())
+    }
+
+    fn write_owed_frees(&mut self) {
+        for at in 0..self.table.touched() {
+            let message = MessageIndex(at);
+            let entry = self.table.entry(message);
+            if entry.state == State::FreeOwed && self.write_free(message, &entry).is_err() {
+                return;
+            }
+        }
+    }
+
     /// The message can't be read any more: keeps its blocks out of use and never relays it.
     pub fn set_aside(&mut self, message: MessageIndex) {
-        let _ = message;
+        let entry = self.table.change(message, |entry| entry.state = State::Aside);
+        log::error!("spool: message {} is damaged; it is set aside in block {}", entry.id, entry.head);
     }
+}
+
+/// What it knows without the disk.
+impl<D: Device> Store<D> {
+    /// The messages to be relayed, those of earlier ids first after a start.
+    pub fn messages(&self) -> impl Iterator<Item = MessageIndex> + '_ {
+        self.table.iter().filter(|(_, entry)| entry.state == State::Live).map(|(message, _)| message)
+    }
+
+    /// What the queue needs to know of `message`.
+    pub fn facts(&self, message: MessageIndex) -> Facts {
+        self.table.entry(message).facts()
+    }
+
     /// The queue clock at `now`.
     pub fn tick(&self, now: Instant) -> Tick {
-        Tick(now.0)
+        self.clock_at_start + now.since(self.started)
     }
+
     /// True while the disk has failed: nothing is accepted and nothing is to be relayed.
     pub fn is_failing(&self) -> bool {
-        false
+        self.failing.is_some()
     }
-    /// Octets of mail data that an empty spool holds in one message.
-    pub fn message_octets_max(&self) -> u64 {
-        todo!()
-    }
+
     /// When [`Store::commit`] is to be called again though nobody waits for it: frees that are not durable yet, a disk
     /// that failed, the hourly advance of the clock.
     pub fn deadline(&self) -> Option<Instant> {
-        let _ = Duration(0);
-        None
+        match &self.failing {
+            Some(failing) => Some(failing.retry_at),
+            None => [self.flush_at, self.clock_due()].into_iter().flatten().min(),
+        }
+    }
+
+    fn clock_due(&self) -> Option<Instant> {
+        (self.table.count() > 0).then(|| self.clock_written + CLOCK_EVERY)
+    }
+
+    /// Blocks that could be written to now.
+    pub fn blocks_free(&self) -> u32 {
+        self.map.free_count()
+    }
+
+    /// Blocks of the file, the superblock's included.
+    pub fn blocks(&self) -> u32 {
+        self.superblock.blocks
+    }
+
+    /// Syncs since the start.
+    pub fn syncs(&self) -> u64 {
+        self.syncs
+    }
+
+    /// Takes the disk back out, as a crash would: nothing is written.
+    pub fn into_device(self) -> D {
+        self.device
     }
 }
+
+/// Octets that a draft costs in memory beside its session.
+pub const DRAFT_OCTETS: usize = BLOCK_OCTETS + size_of::<Slot>();

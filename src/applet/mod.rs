@@ -1,0 +1,232 @@
+//! The applets: what the program does for the one who starts it.
+//!
+//! The applet is the program's name (as a link to it has it) or the first argument. Each ends with an exit
+//! code of sysexits.h, and what went wrong is one line on stderr, `postern: ...`.
+
+mod check;
+mod demo;
+mod demo_alert;
+mod demo_sink;
+mod serve;
+mod stderr_log;
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use lexopt::Arg::{Long, Short, Value};
+
+use crate::config::{self, Config};
+use crate::limits;
+
+/// The demo's sample did not arrive.
+const EXIT_FAILED: u8 = 1;
+/// The command line is wrong (EX_USAGE).
+const EXIT_USAGE: u8 = 64;
+/// The disk or a socket failed (EX_IOERR).
+const EXIT_IO: u8 = 74;
+/// The configuration is wrong or can't be read (EX_CONFIG).
+const EXIT_CONFIG: u8 = 78;
+
+const HELP: &str = "\
+postern: a durable SMTP alert relay
+
+  postern serve [--config FILE]            relay until SIGTERM
+  postern check --offline [--config FILE]  read the configuration only: \"ok\", or what is wrong
+  postern limits                           this board's capacities and what they cost
+  postern demo [--once]                    a relay with a smarthost built in, to try; --once: one alert, then end
+  postern --version
+  postern --help
+
+FILE is /etc/postern.toml unless given. RUST_LOG wins over the file's \"log\".
+Exit codes: 0 done, 1 the demo's alert did not arrive, 64 usage, 74 disk or network, 78 configuration.
+";
+
+/// What ends an applet early: its exit code and one line.
+#[derive(Debug)]
+struct Failure {
+    code: u8,
+    line: String,
+}
+
+/// What the command line asks for.
+#[derive(Debug, PartialEq, Eq)]
+enum Applet {
+    Serve { config: PathBuf },
+    Check { config: PathBuf },
+    Limits,
+    Demo { once: bool },
+    Version,
+    Help,
+}
+
+/// Runs the applet that `arguments` (the program's name first) ask for, to its end.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let end = parse(arguments).and_then(|applet| match applet {
+        Applet::Serve { config } => serve::run(&config),
+        Applet::Check { config } => check::run(&config),
+        Applet::Limits => print(&limits::Table.to_string()),
+        Applet::Demo { once } => demo::run(once),
+        Applet::Version => {
+            print(&format!("postern {} (board {})\n", env!("CARGO_PKG_VERSION"), limits::BOARD))
+        }
+        Applet::Help => print(HELP),
+    });
+    match end {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            // Nobody is left to tell when stderr is closed too.
+            let _ = writeln!(io::stderr(), "postern: {}", failure.line);
+            ExitCode::from(failure.code)
+        }
+    }
+}
+
+impl Failure {
+    fn usage(what: impl core::fmt::Display) -> Self {
+        Self { code: EXIT_USAGE, line: format!("{what}; see postern --help") }
+    }
+
+    fn io(what: &str, error: &io::Error) -> Self {
+        Self { code: EXIT_IO, line: format!("{what}: {error}") }
+    }
+}
+
+impl From<lexopt::Error> for Failure {
+    fn from(error: lexopt::Error) -> Self {
+        Self::usage(error)
+    }
+}
+
+fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Applet, Failure> {
+    let mut arguments = arguments.into_iter();
+    let program = arguments.next().unwrap_or_default();
+    let mut parser = lexopt::Parser::from_args(arguments);
+    let by_name = Path::new(&program).file_name().and_then(|name| name.to_str()).and_then(applet_of);
+    let mut applet = match by_name {
+        Some(applet) => applet,
+        None => match parser.next()? {
+            None => return Err(Failure::usage("no applet is given")),
+            Some(Value(name)) => match name.to_str().and_then(applet_of) {
+                Some(applet) => applet,
+                None => return Err(Failure::usage(format_args!("there is no applet {name:?}"))),
+            },
+            Some(Long("version") | Short('V')) => Applet::Version,
+            Some(Long("help") | Short('h')) => Applet::Help,
+            Some(other) => return Err(other.unexpected().into()),
+        },
+    };
+    let mut is_offline = false;
+    while let Some(argument) = parser.next()? {
+        match (argument, &mut applet) {
+            (Long("help") | Short('h'), _) => return Ok(Applet::Help),
+            (Long("config"), Applet::Serve { config } | Applet::Check { config }) => {
+                *config = parser.value()?.into();
+            }
+            (Long("offline"), Applet::Check { .. }) => is_offline = true,
+            (Long("once"), Applet::Demo { once }) => *once = true,
+            (other, _) => return Err(other.unexpected().into()),
+        }
+    }
+    if matches!(applet, Applet::Check { .. }) && !is_offline {
+        return Err(Failure::usage(
+            "check: this version checks the configuration only; say so with --offline",
+        ));
+    }
+    Ok(applet)
+}
+
+fn applet_of(name: &str) -> Option<Applet> {
+    let config = || PathBuf::from(config::PATH_DEFAULT);
+    match name {
+        "serve" => Some(Applet::Serve { config: config() }),
+        "check" => Some(Applet::Check { config: config() }),
+        "limits" => Some(Applet::Limits),
+        "demo" => Some(Applet::Demo { once: false }),
+        _ => None,
+    }
+}
+
+/// Reads and judges the configuration `path`.
+fn configuration(path: &Path) -> Result<Config, Failure> {
+    let refuse = |what: String| Failure { code: EXIT_CONFIG, line: format!("{}: {what}", path.display()) };
+    let mut octets = Vec::new();
+    let file = File::open(path).map_err(|error| {
+        refuse(format!("can't be opened ({error}); name the configuration with --config FILE"))
+    })?;
+    file.take(config::FILE_OCTETS_MAX + 1)
+        .read_to_end(&mut octets)
+        .map_err(|error| refuse(format!("can't be read ({error})")))?;
+    if octets.len() as u64 > config::FILE_OCTETS_MAX {
+        return Err(refuse(format!("is too long; at most {} octets are allowed", config::FILE_OCTETS_MAX)));
+    }
+    let text = String::from_utf8(octets).map_err(|error| {
+        let sound = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let line = 1 + sound.iter().filter(|&&octet| octet == b'\n').count();
+        Failure {
+            code: EXIT_CONFIG,
+            line: format!("{}:{line}: is not UTF-8, as TOML must be", path.display()),
+        }
+    })?;
+    Config::parse(&text, path, &system_name())
+        .map_err(|error| Failure { code: EXIT_CONFIG, line: error.to_string() })
+}
+
+/// The host name of this system; what is not UTF-8 in it is no name.
+fn system_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+/// Writes `text` to stdout.
+fn print(text: &str) -> Result<(), Failure> {
+    let mut stdout = io::stdout().lock();
+    stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush())
+        .map_err(|error| Failure::io("stdout", &error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(line: &str) -> Result<Applet, (u8, String)> {
+        parse(line.split(' ').map(OsString::from)).map_err(|failure| (failure.code, failure.line))
+    }
+
+    #[test]
+    fn applets_are_chosen_by_name_or_first_argument() {
+        let (default, other) = (PathBuf::from("/etc/postern.toml"), PathBuf::from("x"));
+        assert_eq!(parsed("postern serve"), Ok(Applet::Serve { config: default.clone() }));
+        assert_eq!(parsed("/usr/sbin/postern serve --config x"), Ok(Applet::Serve { config: other.clone() }));
+        assert_eq!(parsed("/usr/bin/check --offline --config=x"), Ok(Applet::Check { config: other }));
+        assert_eq!(parsed("postern check --offline"), Ok(Applet::Check { config: default }));
+        assert_eq!(parsed("postern limits"), Ok(Applet::Limits));
+        assert_eq!(parsed("postern demo"), Ok(Applet::Demo { once: false }));
+        assert_eq!(parsed("demo --once"), Ok(Applet::Demo { once: true }));
+        assert_eq!(parsed("postern --version"), Ok(Applet::Version));
+        assert_eq!(parsed("postern --help"), Ok(Applet::Help));
+        assert_eq!(parsed("postern serve --help"), Ok(Applet::Help));
+    }
+
+    #[test]
+    fn a_wrong_command_line_is_one_line_and_64() {
+        for line in [
+            "postern",
+            "postern mend",
+            "postern serve --once",
+            "postern serve --config",
+            "postern serve x",
+            "postern limits --config x",
+            "postern --once demo",
+            "postern check --config x",
+            "postern demo --once=yes",
+        ] {
+            let (code, text) = parsed(line).unwrap_err();
+            assert_eq!(code, EXIT_USAGE, "{line}");
+            assert!(text.ends_with("; see postern --help") && !text.contains('\n'), "{text}");
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! The configuration file as a tree of values that know their lines, so that each refusal can name file, line
+//! and key.
+//!
+//! Only the tree's shape is judged here (known keys, tables that are tables); what a value may be is
+//! `values`' business.
+
+use std::path::Path;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::ConfigError;
+use super::keys::{self, Standing};
+
+/// The file's text, for counting lines.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct File<'t> {
+    pub(super) path: &'t Path,
+    pub(super) text: &'t str,
+}
+
+/// One table of the file; a table that isn't in the file is empty and stands where the file's text starts.
+#[derive(Debug)]
+pub(super) struct Table<'t> {
+    file: File<'t>,
+    name: &'static str,
+    offset: usize,
+    entries: Option<&'t DeTable<'t>>,
+}
+
+impl<'t> File<'t> {
+    /// The refusal of `key` (empty: the file as a whole) at the octet `offset` of the text.
+    pub(super) fn refuse(&self, offset: usize, key: &str, what: String) -> ConfigError {
+        let before = self.text.as_bytes().iter().take(offset);
+        let line = 1 + before.filter(|&&octet| octet == b'\n').count();
+        ConfigError { path: self.path.to_path_buf(), line, key: key.to_owned(), what }
+    }
+
+    /// The text as a tree, if it is TOML at all.
+    pub(super) fn parse(&self) -> Result<Spanned<DeTable<'t>>, ConfigError> {
+        DeTable::parse(self.text).map_err(|error| {
+            let offset = error.span().map_or(0, |span| span.start);
+            let message = error.message().replace('\n', ", ");
+            self.refuse(offset, "", format!("not TOML: {message}"))
+        })
+    }
+
+    /// Refuses the first key, in the order of the file, that is unknown, in the wrong table, or not built
+    /// yet.
+    pub(super) fn check_keys(&self, root: &'t DeTable<'t>) -> Result<(), ConfigError> {
+        let mut first: Option<(usize, ConfigError)> = None;
+        let mut keep_first = |offset: usize, error: ConfigError| {
+            if first.as_ref().is_none_or(|(earlier, _)| offset < *earlier) {
+                first = Some((offset, error));
+            }
+        };
+        for (name, value) in root {
+            let offset = name.span().start;
+            if let Err(error) = self.check_key("", name, value) {
+                keep_first(offset, error);
+                continue;
+            }
+            let Some(entries) = entries_of(name.get_ref(), value.get_ref()) else { continue };
+            for (inner, value) in entries {
+                if let Err(error) = self.check_key(name.get_ref(), inner, value) {
+                    keep_first(inner.span().start, error);
+                }
+            }
+        }
+        first.map_or(Ok(()), |(_, error)| Err(error))
+    }
+
+    fn check_key(
+        &self,
+        table: &str,
+        name: &Spanned<toml::de::DeString<'_>>,
+        value: &Spanned<DeValue<'_>>,
+    ) -> Result<(), ConfigError> {
+        let offset = name.span().start;
+        let name = name.get_ref().as_ref();
+        let full = full_name(table, name);
+        let Some(key) = keys::find(table, name) else {
+            return Err(self.refuse(offset, &full, keys::where_instead(table, name)));
+        };
+        if let Standing::Later(reason) = key.standing {
+            return Err(self.refuse(offset, &full, reason.to_owned()));
+        }
+        if table.is_empty() && keys::is_table(name) && entries_of(name, value.get_ref()).is_none() {
+            let what = match value.get_ref().as_array() {
+                Some(hosts) if name == "smarthost" && hosts.len() > 1 => format!(
+                    "{} smarthosts are given, but this version has no fallback; keep one [smarthost]",
+                    hosts.len()
+                ),
+                _ => format!("is not a table; write [{name}] on a line and its keys below"),
+            };
+            return Err(self.refuse(offset, &full, what));
+        }
+        Ok(())
+    }
+
+    /// The table `name` of `root`, or `root` itself for the empty name.
+    pub(super) fn table(&self, root: &'t DeTable<'t>, name: &'static str) -> Table<'t> {
+        let file = *self;
+        if name.is_empty() {
+            return Table { file, name, offset: 0, entries: Some(root) };
+        }
+        match root.get_key_value(name) {
+            Some((key, value)) => {
+                Table { file, name, offset: key.span().start, entries: entries_of(name, value.get_ref()) }
+            }
+            None => Table { file, name, offset: 0, entries: None },
+        }
+    }
+}
+
+impl<'t> Table<'t> {
+    /// The value of `key` as `parse` reads it; None when the file doesn't have the key.
+    pub(super) fn read<T>(
+        &self,
+        key: &str,
+        parse: impl FnOnce(&DeValue<'t>) -> Result<T, String>,
+    ) -> Result<Option<T>, ConfigError> {
+        let Some((name, value)) = self.entries.and_then(|entries| entries.get_key_value(key)) else {
+            return Ok(None);
+        };
+        match parse(value.get_ref()) {
+            Ok(parsed) => Ok(Some(parsed)),
+            Err(what) => Err(self.file.refuse(name.span().start, &full_name(self.name, key), what)),
+        }
+    }
+
+    /// The values of the list `key`, at most `count_max`, each as `parse` reads it; a refusal names the line
+    /// of the value, not of the key.
+    pub(super) fn read_list<T: PartialEq>(
+        &self,
+        key: &str,
+        count_max: usize,
+        parse: impl Fn(&DeValue<'t>) -> Result<T, String>,
+    ) -> Result<Option<Vec<T>>, ConfigError> {
+        let Some((name, value)) = self.entries.and_then(|entries| entries.get_key_value(key)) else {
+            return Ok(None);
+        };
+        let full = full_name(self.name, key);
+        let Some(items) = value.get_ref().as_array() else {
+            return Err(self.file.refuse(
+                name.span().start,
+                &full,
+                "must be a list, as in [\"...\"]".to_owned(),
+            ));
+        };
+        if items.len() > count_max {
+            let what = format!("has {} entries; at most {count_max} are allowed", items.len());
+            return Err(self.file.refuse(name.span().start, &full, what));
+        }
+        let mut parsed = Vec::with_capacity(items.len());
+        for item in items.iter() {
+            let offset = item.span().start;
+            let one = parse(item.get_ref()).map_err(|what| self.file.refuse(offset, &full, what))?;
+            if parsed.contains(&one) {
+                return Err(self.file.refuse(
+                    offset,
+                    &full,
+                    "names the same twice; once is enough".to_owned(),
+                ));
+            }
+            parsed.push(one);
+        }
+        Ok(Some(parsed))
+    }
+
+    /// The refusal of `key`, at its line, or at the table's when the file doesn't have it.
+    pub(super) fn refuse(&self, key: &str, what: String) -> ConfigError {
+        let found = self.entries.and_then(|entries| entries.get_key_value(key));
+        let offset = found.map_or(self.offset, |(name, _)| name.span().start);
+        self.file.refuse(offset, &full_name(self.name, key), what)
+    }
+}
+
+/// The keys of the file's table `name`; `[[smarthost]]` given once is the same as `[smarthost]`.
+fn entries_of<'v, 't>(name: &str, value: &'v DeValue<'t>) -> Option<&'v DeTable<'t>> {
+    match value.as_array() {
+        Some(list) if name == "smarthost" && list.len() == 1 => {
+            list.iter().next().and_then(|only| only.get_ref().as_table())
+        }
+        _ if keys::is_table(name) => value.as_table(),
+        _ => None,
+    }
+}
+
+fn full_name(table: &str, name: &str) -> String {
+    if table.is_empty() { shown(name) } else { format!("{}.{}", shown(table), shown(name)) }
+}
+
+/// A key as the file has it, with control octets made harmless, at most 64 characters.
+fn shown(name: &str) -> String {
+    name.chars().take(64).flat_map(char::escape_debug).collect()
+}

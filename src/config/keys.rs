@@ -1,0 +1,164 @@
+//! Every key of the configuration file, and what this version does with it.
+//!
+//! The list is the file's contract: a key that is not here is a mistake in the file, and a key that is here
+//! but not built in this version is refused with its reason, because a setting that is silently without
+//! effect (TLS, a login, a privilege drop) is worse than a relay that doesn't start.
+
+/// What this version does with a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// It is read.
+    Built,
+    /// It is refused, for this reason; the text ends with what to do instead.
+    Later(&'static str),
+}
+
+/// One key.
+#[derive(Debug)]
+pub(super) struct Key {
+    /// Its table, empty for the top of the file.
+    pub(super) table: &'static str,
+    /// Its name in that table; a table of the file is a key of the top.
+    pub(super) name: &'static str,
+    /// What becomes of it.
+    pub(super) standing: Standing,
+}
+
+const NO_LOGIN: Standing = Standing::Later("this version doesn't log in to the smarthost; leave it out");
+const NO_TLS: Standing = Standing::Later("this version relays over plain TCP only; leave it out");
+const NO_USERS: Standing = Standing::Later("this version's listeners offer no AUTH; leave it out");
+const NO_LISTENER_TLS: Standing = Standing::Later("this version's listeners offer no TLS; leave it out");
+const NO_REWRITING: Standing =
+    Standing::Later("this version doesn't rewrite mail on its way out; leave it out");
+const NO_SOCKET: Standing = Standing::Later("this version has no such socket yet; leave it out");
+
+const fn built(table: &'static str, name: &'static str) -> Key {
+    Key { table, name, standing: Standing::Built }
+}
+
+const fn later(table: &'static str, name: &'static str, standing: Standing) -> Key {
+    Key { table, name, standing }
+}
+
+/// All keys, in the order in which README and messages show them.
+pub(super) const KEYS: &[Key] = &[
+    built("", "hostname"),
+    built("", "admin"),
+    later(
+        "",
+        "domain",
+        Standing::Later(
+            "this version doesn't complete unqualified addresses; leave it out \
+             (mail for them goes to \"admin\")",
+        ),
+    ),
+    later(
+        "",
+        "run_as",
+        Standing::Later(
+            "this version doesn't change its user; leave it out \
+             and let procd or systemd start it as that user",
+        ),
+    ),
+    built("", "log"),
+    built("", "log_to"),
+    built("", "listen"),
+    built("", "allow"),
+    built("", "announce"),
+    built("", "smarthost"),
+    built("", "spool"),
+    built("", "retry"),
+    built("", "limits"),
+    built("", "quirks"),
+    built("", "clock"),
+    later("", "sender", NO_REWRITING),
+    later(
+        "",
+        "aliases",
+        Standing::Later(
+            "this version has no aliases; leave them out (mail for local names goes to \"admin\")",
+        ),
+    ),
+    later("", "control", NO_SOCKET),
+    later("", "submit", NO_SOCKET),
+    later("", "listener_tls", NO_LISTENER_TLS),
+    later("", "users", NO_USERS),
+    built("smarthost", "host"),
+    built("smarthost", "port"),
+    built("smarthost", "tls"),
+    built("smarthost", "connections"),
+    built("smarthost", "discard"),
+    built("smarthost", "auth"),
+    built("smarthost", "allow_plaintext_auth"),
+    later("smarthost", "user", NO_LOGIN),
+    later("smarthost", "password_file", NO_LOGIN),
+    later("smarthost", "token_file", NO_LOGIN),
+    later("smarthost", "ca_file", NO_TLS),
+    later("smarthost", "pins", NO_TLS),
+    built("spool", "path"),
+    built("spool", "size"),
+    built("spool", "volatile"),
+    built("retry", "first"),
+    built("retry", "longest"),
+    built("retry", "route_longest"),
+    built("retry", "give_up"),
+    built("retry", "hold"),
+    later("retry", "auth", NO_LOGIN),
+    built("limits", "message_size"),
+    built("limits", "sessions"),
+    built("limits", "sessions_per_client"),
+    built("limits", "command_timeout"),
+    built("limits", "data_timeout"),
+    later(
+        "limits",
+        "messages_per_minute",
+        Standing::Later("this version doesn't limit a client's rate; leave it out"),
+    ),
+    later(
+        "limits",
+        "spool_share",
+        Standing::Later("this version doesn't limit a client's share of the spool; leave it out"),
+    ),
+    built("quirks", "bare_lf"),
+    built("clock", "untrusted"),
+    later("sender", "envelope", NO_REWRITING),
+    later("sender", "header_from", NO_REWRITING),
+    later("sender", "hide_received", NO_REWRITING),
+    later("control", "path", NO_SOCKET),
+    later("submit", "path", NO_SOCKET),
+    later("listener_tls", "certificate", NO_LISTENER_TLS),
+    later("listener_tls", "key", NO_LISTENER_TLS),
+];
+
+/// The key `name` of `table`.
+pub(super) fn find(table: &str, name: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|key| key.table == table && key.name == name)
+}
+
+/// True when `name` is one of the file's tables.
+pub(super) fn is_table(name: &str) -> bool {
+    matches!(name, "aliases" | "users") || KEYS.iter().any(|key| !key.table.is_empty() && key.table == name)
+}
+
+/// Says where the unknown key `name` of `table` belongs, or else which keys that table has.
+pub(super) fn where_instead(table: &str, name: &str) -> String {
+    let elsewhere = KEYS.iter().filter(|key| key.name == name && key.table != table);
+    let mut places = String::new();
+    for key in elsewhere {
+        let or = if places.is_empty() { "" } else { " or " };
+        match key.table {
+            "" if is_table(name) => places += &format!("{or}at the start of a line as [{name}]"),
+            "" => places += &format!("{or}at the top of the file, above the first [table]"),
+            table => places += &format!("{or}in [{table}]"),
+        }
+    }
+    if !places.is_empty() {
+        return format!("stands in the wrong place; it belongs {places}");
+    }
+    let mut allowed = String::new();
+    for key in KEYS.iter().filter(|key| key.table == table && key.standing == Standing::Built) {
+        let comma = if allowed.is_empty() { "" } else { ", " };
+        allowed += &format!("{comma}{}", key.name);
+    }
+    format!("is not a key of this version; allowed here: {allowed}")
+}

@@ -1,0 +1,129 @@
+//! The Received field (RFC 5321 4.4), rendered from plain values when a message leaves.
+//!
+//! There is no FOR clause, so that no blind copy shows (RFC 5321 7.2). The client's name is already known to
+//! be a domain or an address literal; anything else in it is replaced, so that nothing can open a comment or
+//! a new field.
+
+use core::fmt::{self, Display};
+use core::net::IpAddr;
+
+use super::date::Date;
+
+/// Columns at which a line is folded where it can be (RFC 5322 2.1.1).
+const COLUMNS: usize = 78;
+
+/// Octets that a Received field takes at most: three names of 255, the id, the date and the words between.
+pub const RECEIVED_OCTETS_MAX: usize = 1024;
+
+/// One Received field; its `Display` gives it whole, folded, with the last CRLF.
+#[derive(Clone, Copy, Debug)]
+pub struct Received<'a, Id> {
+    /// The client's address.
+    pub client: IpAddr,
+    /// The name that it gave in EHLO or HELO.
+    pub client_name: &'a [u8],
+    /// Our own name.
+    pub hostname: &'a str,
+    /// The word after WITH (RFC 3848), such as `ESMTP`.
+    pub protocol: &'a str,
+    /// The message's id; at most 40 octets of letters, digits and hyphens.
+    pub id: Id,
+    /// When it came, in seconds since 1970-01-01 00:00:00 UTC.
+    pub arrival_unix_s: u64,
+}
+
+impl<Id: Display> Display for Received<'_, Id> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let client = AddressLiteral(self.client);
+        f.write_str("Received: from ")?;
+        write_name(f, self.client_name)?;
+        let literal_octets = Octets::of(&client);
+        let fold = |is_needed| if is_needed { "\r\n\t" } else { " " };
+        let columns = "Received: from  ()".len() + self.client_name.len() + literal_octets;
+        write!(f, "{}({client})\r\n\tby ", fold(columns > COLUMNS))?;
+        write_name(f, self.hostname.as_bytes())?;
+        let with = self.protocol.len() + Octets::of(&self.id);
+        let columns = "\tby  with  id ;".len() + self.hostname.len() + with;
+        write!(f, "{}with {} id {};", fold(columns > COLUMNS), self.protocol, self.id)?;
+        write!(f, "\r\n\t{}\r\n", Date { unix_s: self.arrival_unix_s })
+    }
+}
+
+/// An address as RFC 5321 4.1.3 writes it: `[192.0.2.1]`, `[IPv6:2001:db8::1]`.
+#[derive(Clone, Copy, Debug)]
+pub struct AddressLiteral(pub IpAddr);
+
+impl Display for AddressLiteral {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            IpAddr::V4(address) => write!(f, "[{address}]"),
+            IpAddr::V6(address) => write!(f, "[IPv6:{address}]"),
+        }
+    }
+}
+
+/// Writes what may stand in a domain or an address literal, and `?` for the rest.
+fn write_name(f: &mut fmt::Formatter<'_>, name: &[u8]) -> fmt::Result {
+    let is_legal = |octet: u8| octet.is_ascii_alphanumeric() || b"-_.:[]".contains(&octet);
+    match core::str::from_utf8(name) {
+        Ok(text) if name.iter().all(|&octet| is_legal(octet)) => f.write_str(text),
+        _ => name.iter().try_for_each(|&octet| {
+            fmt::Write::write_char(f, if is_legal(octet) { char::from(octet) } else { '?' })
+        }),
+    }
+}
+
+/// Counts what a value's `Display` writes.
+struct Octets(usize);
+
+impl Octets {
+    fn of(value: &impl Display) -> usize {
+        let mut octets = Self(0);
+        fmt::write(&mut octets, format_args!("{value}")).expect("counting can't fail");
+        octets.0
+    }
+}
+
+impl fmt::Write for Octets {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0 += text.len();
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn received(client: &str, client_name: &[u8], hostname: &str) -> String {
+        let client = client.parse().unwrap();
+        let arrival_unix_s = 1_795_510_800;
+        Received { client, client_name, hostname, protocol: "ESMTP", id: "1-2a", arrival_unix_s }.to_string()
+    }
+
+    #[test]
+    fn short_names_take_three_lines() {
+        let field = "Received: from printer ([192.0.2.1])\r\n\tby relay.lan with ESMTP id 1-2a;\r\n\t\
+                     Tue, 24 Nov 2026 09:00:00 +0000\r\n";
+        assert_eq!(received("192.0.2.1", b"printer", "relay.lan"), field);
+        assert!(
+            received("2001:db8::1", b"[IPv6:::1]", "r").contains("from [IPv6:::1] ([IPv6:2001:db8::1])\r\n")
+        );
+    }
+
+    #[test]
+    fn long_names_are_folded_and_fit() {
+        let name = format!("{0}.{0}.{0}.{0}", "d".repeat(63));
+        let field = received("2001:db8:1111:2222:3333:4444:5555:6666", name.as_bytes(), &name);
+        assert!(field.contains("\r\n\t([IPv6:") && field.contains("\r\n\twith ESMTP"));
+        assert!(field.len() <= RECEIVED_OCTETS_MAX);
+        let name = "d".repeat(40);
+        let field = received("2001:db8:1111:2222:3333:4444:5555:6666", name.as_bytes(), &name);
+        assert!(field.split("\r\n").all(|line| line.len() <= COLUMNS));
+    }
+
+    #[test]
+    fn nothing_in_a_name_can_break_the_field() {
+        assert!(received("::1", b"a)b(c\r\nX: \xe9\0", "r").starts_with("Received: from a?b?c??X:??? ("));
+    }
+}

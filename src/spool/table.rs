@@ -1,0 +1,274 @@
+//! The messages that the spool holds, as far as memory knows them.
+
+use super::{Facts, MessageId, MessageIndex};
+use crate::time::Tick;
+
+/// Where a message stands between its last block and its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    /// No message.
+    Vacant,
+    /// A draft will need this place.
+    Reserved,
+    /// Written, not durable.
+    Ended,
+    /// Durable.
+    Live,
+    /// Its sync failed; it will never be delivered.
+    Refused,
+    /// All its recipients have it, but the free could not be written.
+    FreeOwed,
+    /// Damaged: kept out of use.
+    Aside,
+}
+
+/// One message. All zero is a vacant place, so that places never used cost no memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Entry {
+    pub state: State,
+    /// A session holds an [`super::Ended`] for it.
+    pub is_owned: bool,
+    pub id: MessageId,
+    /// The block of its newest head.
+    pub head: u32,
+    /// Its first body, 0 without one.
+    pub first: u32,
+    /// How many bodies.
+    pub bodies: u32,
+    pub generation: u32,
+    pub accepted: Tick,
+    pub data_octets: u32,
+    pub recipients: u16,
+    pub waiting: u16,
+    /// The next in the list that this entry stands in (vacant, or committed), plus one; 0 at the end.
+    pub link: u32,
+}
+
+/// Octets of memory an entry takes.
+pub const ENTRY_OCTETS: usize = size_of::<[u32; WORDS]>();
+const WORDS: usize = 12;
+
+impl Entry {
+    pub(super) const VACANT: Self = Self {
+        state: State::Vacant,
+        is_owned: false,
+        id: MessageId { epoch: 0, counter: 0 },
+        head: 0,
+        first: 0,
+        bodies: 0,
+        generation: 0,
+        accepted: Tick(0),
+        data_octets: 0,
+        recipients: 0,
+        waiting: 0,
+        link: 0,
+    };
+
+    pub(super) fn facts(&self) -> Facts {
+        Facts {
+            id: self.id,
+            accepted: self.accepted,
+            octets: u64::from(self.data_octets),
+            recipients: self.recipients,
+            waiting: self.waiting,
+        }
+    }
+
+    fn pack(&self) -> [u32; WORDS] {
+        let state = match self.state {
+            State::Vacant => 0,
+            State::Reserved => 1,
+            State::Ended => 2,
+            State::Live => 3,
+            State::Refused => 4,
+            State::FreeOwed => 5,
+            State::Aside => 6,
+        };
+        [
+            state | u32::from(self.is_owned) << 8,
+            self.id.epoch,
+            self.id.counter,
+            self.head,
+            self.first,
+            self.bodies,
+            self.generation,
+            self.accepted.0 as u32,
+            (self.accepted.0 >> 32) as u32,
+            self.data_octets,
+            u32::from(self.recipients) | u32::from(self.waiting) << 16,
+            self.link,
+        ]
+    }
+
+    fn unpack(words: &[u32; WORDS]) -> Self {
+        Self {
+            state: match words[0] & 0xff {
+                0 => State::Vacant,
+                1 => State::Reserved,
+                2 => State::Ended,
+                3 => State::Live,
+                4 => State::Refused,
+                5 => State::FreeOwed,
+                _ => State::Aside,
+            },
+            is_owned: words[0] >> 8 == 1,
+            id: MessageId { epoch: words[1], counter: words[2] },
+            head: words[3],
+            first: words[4],
+            bodies: words[5],
+            generation: words[6],
+            accepted: Tick(u64::from(words[7]) | u64::from(words[8]) << 32),
+            data_octets: words[9],
+            recipients: words[10] as u16,
+            waiting: (words[10] >> 16) as u16,
+            link: words[11],
+        }
+    }
+}
+
+/// All entries, with the lists through them.
+#[derive(Debug)]
+pub(super) struct Table {
+    entries: Box<[[u32; WORDS]]>,
+    /// Entries below were used once.
+    touched: u32,
+    vacant: u32,
+    count: u32,
+    /// Written in this turn, waiting for its sync.
+    ended: List,
+    /// Durable, waiting to be told to the queue.
+    committed: List,
+}
+
+/// A list through the entries' links, each place plus one; 0 is none.
+#[derive(Clone, Copy, Debug, Default)]
+struct List {
+    first: u32,
+    last: u32,
+}
+
+impl Table {
+    pub(super) fn new(entries: usize) -> Self {
+        Self {
+            entries: vec![[0; WORDS]; entries].into_boxed_slice(),
+            touched: 0,
+            vacant: 0,
+            count: 0,
+            ended: List::default(),
+            committed: List::default(),
+        }
+    }
+
+    pub(super) fn entry(&self, at: MessageIndex) -> Entry {
+        Entry::unpack(&self.entries[at.0 as usize])
+    }
+
+    pub(super) fn put(&mut self, at: MessageIndex, entry: &Entry) {
+        self.entries[at.0 as usize] = entry.pack();
+    }
+
+    /// Changes an entry in place and gives what it is then.
+    pub(super) fn change(&mut self, at: MessageIndex, change: impl FnOnce(&mut Entry)) -> Entry {
+        let mut entry = self.entry(at);
+        change(&mut entry);
+        self.put(at, &entry);
+        entry
+    }
+
+    /// Entries that are not vacant.
+    pub(super) fn count(&self) -> u32 {
+        self.count
+    }
+
+    /// A place for one more message, [`State::Reserved`].
+    pub(super) fn reserve(&mut self) -> Option<MessageIndex> {
+        let at = if self.vacant > 0 {
+            let at = MessageIndex(self.vacant - 1);
+            self.vacant = self.entry(at).link;
+            at
+        } else if (self.touched as usize) < self.entries.len() {
+            self.touched += 1;
+            MessageIndex(self.touched - 1)
+        } else {
+            return None;
+        };
+        self.put(at, &Entry { state: State::Reserved, ..Entry::VACANT });
+        self.count += 1;
+        Some(at)
+    }
+
+    pub(super) fn vacate(&mut self, at: MessageIndex) {
+        assert!(self.entry(at).state != State::Vacant);
+        self.put(at, &Entry { link: self.vacant, ..Entry::VACANT });
+        self.vacant = at.0 + 1;
+        self.count -= 1;
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (MessageIndex, Entry)> + '_ {
+        (0..self.touched)
+            .map(|at| (MessageIndex(at), self.entry(MessageIndex(at))))
+            .filter(|(_, entry)| entry.state != State::Vacant)
+    }
+
+    /// The live message of this id; looks at all entries.
+    pub(super) fn is_live(&self, id: MessageId) -> bool {
+        self.iter().any(|(_, entry)| entry.state == State::Live && entry.id == id)
+    }
+
+    /// Entries at or above this place were never used.
+    pub(super) fn touched(&self) -> u32 {
+        self.touched
+    }
+
+    /// A written message waits for its sync.
+    pub(super) fn push_ended(&mut self, at: MessageIndex) {
+        let mut list = self.ended;
+        self.push(&mut list, at);
+        self.ended = list;
+    }
+
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended.first > 0
+    }
+
+    pub(super) fn pop_ended(&mut self) -> Option<MessageIndex> {
+        let mut list = self.ended;
+        let at = self.pop(&mut list);
+        self.ended = list;
+        at
+    }
+
+    /// A durable message waits to be told to the queue.
+    pub(super) fn push_committed(&mut self, at: MessageIndex) {
+        let mut list = self.committed;
+        self.push(&mut list, at);
+        self.committed = list;
+    }
+
+    pub(super) fn pop_committed(&mut self) -> Option<MessageIndex> {
+        let mut list = self.committed;
+        let at = self.pop(&mut list);
+        self.committed = list;
+        at
+    }
+
+    fn push(&mut self, list: &mut List, at: MessageIndex) {
+        self.change(at, |entry| entry.link = 0);
+        match list.last.checked_sub(1) {
+            Some(last) => {
+                self.change(MessageIndex(last), |entry| entry.link = at.0 + 1);
+            }
+            None => list.first = at.0 + 1,
+        }
+        list.last = at.0 + 1;
+    }
+
+    fn pop(&self, list: &mut List) -> Option<MessageIndex> {
+        let at = MessageIndex(list.first.checked_sub(1)?);
+        list.first = self.entry(at).link;
+        if list.first == 0 {
+            list.last = 0;
+        }
+        Some(at)
+    }
+}
