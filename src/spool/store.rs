@@ -429,7 +429,9 @@ impl<D: Device> Store<D> {
         Ok(Rewritten::Anew)
     }
 
-    /// Frees a message whole: a tombstone over its newest head, blanks over those before it, one sync for all.
+    /// Frees a message whole: tombstones over its newest head and over those before it that were not blanked yet, one
+    /// sync for all. A blank there would destroy a durable head before the tombstone that replaces it is durable, and a
+    /// head still older, whose own blank is lost with it, would live again.
     fn free(&mut self, message: MessageIndex) {
         let entry = self.table.change(message, |entry| {
             entry.state = State::FreeOwed;
@@ -454,7 +456,7 @@ impl<D: Device> Store<D> {
                 at += 1;
                 continue;
             }
-            self.write_freed(superseded.block, None).inspect_err(|_| self.flush_soon())?;
+            self.write_freed(superseded.block, Some(entry.id)).inspect_err(|_| self.flush_soon())?;
             self.superseded.swap_remove(at);
             self.map.release_later(superseded.block);
         }
