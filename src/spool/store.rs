@@ -154,7 +154,7 @@ impl<D: Device> Store<D> {
             return;
         }
         if self.frees_owed > 0 {
-            self.write_owed_frees();
+            let _ = self.write_owed_frees();
         }
         if self.clock_due().is_some_and(|due| due <= now) && self.write_superblock().is_err() {
             self.fail();
@@ -438,13 +438,12 @@ impl<D: Device> Store<D> {
             entry.waiting = 0;
         });
         self.frees_owed += 1;
-        let _ = self.write_free(message, &entry);
+        if !self.is_failing() {
+            let _ = self.write_free(message, &entry);
+        }
     }
 
     fn write_free(&mut self, message: MessageIndex, entry: &super::table::Entry) -> Result<(), DeviceError> {
-        if self.is_failing() {
-            return Err(DeviceError::Io);
-        }
         self.write_freed(entry.head, Some(entry.id)).inspect_err(|error| {
             log::error!("spool: freeing {} failed: {error}; it is owed", entry.id);
             self.flush_soon();
@@ -467,14 +466,15 @@ impl<D: Device> Store<D> {
         Ok(())
     }
 
-    fn write_owed_frees(&mut self) {
+    pub(super) fn write_owed_frees(&mut self) -> Result<(), DeviceError> {
         for at in 0..self.table.touched() {
             let message = MessageIndex(at);
             let entry = self.table.entry(message);
-            if entry.state == State::FreeOwed && self.write_free(message, &entry).is_err() {
-                return;
+            if entry.state == State::FreeOwed {
+                self.write_free(message, &entry)?;
             }
         }
+        Ok(())
     }
 
     /// The message can't be read any more: keeps its blocks out of use and never relays it.
