@@ -136,7 +136,7 @@ impl<D: Device> Store<D> {
             return;
         }
         if self.frees_owed > 0 {
-            self.write_owed_frees();
+            let _ = self.write_owed_frees();
         }
         if self.clock_due().is_some_and(|due| due <= now) && self.write_superblock().is_err() {
             self.fail();
