@@ -3,7 +3,6 @@
 use std::path::Path;
 
 use super::{Failure, configuration, stderr_log};
-use crate::limits;
 use crate::net::{EventLoop, Running};
 
 /// Relays with the configuration `path` until a signal ends it.
@@ -18,8 +17,6 @@ pub(super) fn run(path: &Path) -> Result<(), Failure> {
     }
     let mut event_loop = EventLoop::start(config)
         .map_err(|error| Failure { code: error.exit_code(), line: error.to_string() })?;
-    log::info!("started version={} board={}", env!("CARGO_PKG_VERSION"), limits::BOARD);
     while event_loop.turn(None).map_err(|error| Failure::io("event loop", &error))? == Running::Yes {}
-    log::info!("ended");
     Ok(())
 }
