@@ -11,8 +11,8 @@ pub(super) fn run(path: &Path) -> Result<(), Failure> {
     stderr_log::start(&config.log);
     if config.is_on_link_everywhere() {
         log::warn!(
-            "listening on all addresses with \"on-link\" allowed: the neighbours on every interface may relay, \
-             the uplink's too; name addresses or interfaces in \"listen\", or networks in \"allow\""
+            "listening on all addresses with \"on-link\" allowed: the neighbours on every interface may \
+             relay, the uplink's too; name addresses or interfaces in \"listen\", or networks in \"allow\""
         );
     }
     let mut event_loop = EventLoop::start(config)
