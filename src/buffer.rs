@@ -10,6 +10,18 @@ pub struct Window {
     end: u32,
 }
 
+impl Window {
+    /// True when no octet is in use.
+    pub fn is_empty(&self) -> bool {
+        self.start == self.end
+    }
+
+    /// The octets in use of the slot that `octets` begins with.
+    pub fn of<'a>(&self, octets: &'a [u8]) -> &'a [u8] {
+        &octets[self.start as usize..self.end as usize]
+    }
+}
+
 /// A slot's octets with their window. Nothing here allocates or grows.
 #[derive(Debug)]
 pub struct Buffer<'a> {
@@ -60,6 +72,12 @@ impl<'a> Buffer<'a> {
             self.window.end -= self.window.start;
             self.window.start = 0;
         }
+        &mut self.octets[self.window.end as usize..]
+    }
+
+    /// [`Buffer::space`] for as long as the octets live.
+    pub fn into_space(mut self) -> &'a mut [u8] {
+        self.space();
         &mut self.octets[self.window.end as usize..]
     }
 

@@ -67,7 +67,7 @@ pub const RECIPIENTS_FORMAT_MAX: usize = 1000;
 pub const BLOCK_MAIL_DATA_OCTETS_MIN: usize = 4000;
 /// Blocks that are never mail: the superblock's two slots, and a reserve for the new heads of partly relayed
 /// mail.
-pub const SPOOL_BLOCKS_RESERVED: usize = 8;
+pub const SPOOL_BLOCKS_RESERVED: usize = 2 + 8;
 
 /// Octets of a receiver session's slot without its buffers and its draft's block, at most.
 pub const RECEIVER_SLOT_OCTETS: usize = 1024;
@@ -76,17 +76,19 @@ pub const RECEIVER_SESSION_OCTETS: usize = RECEIVER_SLOT_OCTETS + INPUT_OCTETS +
 /// Octets that a receiver session may cost on any board.
 pub const RECEIVER_SESSION_OCTETS_MAX: usize = 8192;
 /// Octets of a sender connection's slot without its buffers, its block and its recipients' states, at most.
-pub const SENDER_SLOT_OCTETS: usize = 2048;
+pub const SENDER_SLOT_OCTETS: usize = 3328;
 /// Octets of one recipient's state while its message is relayed.
-pub const RECIPIENT_STATE_OCTETS: usize = 2;
+pub const RECIPIENT_STATE_OCTETS: usize = 3;
+/// Blocks that the spool works in beside those of its drafts and readers.
+pub const SPOOL_WORKING_BLOCKS: usize = 1;
 /// Octets of one entry of the spool's next-block map.
 pub const NEXT_BLOCK_OCTETS: usize = 4;
 /// Bits that the spool keeps of each block beside its next one.
 pub const BLOCK_BITS: usize = 3;
 /// Octets of one message in the spool's table, at most.
-pub const MESSAGE_ENTRY_OCTETS: usize = 40;
+pub const MESSAGE_ENTRY_OCTETS: usize = 48;
 /// Octets of one message in the queue, at most.
-pub const QUEUE_ENTRY_OCTETS: usize = 24;
+pub const QUEUE_ENTRY_OCTETS: usize = 25;
 
 /// All that is reserved at start and for good: what, how many, octets of each.
 pub const RESERVED: &[(&str, usize, usize)] = &[
@@ -99,6 +101,7 @@ pub const RESERVED: &[(&str, usize, usize)] = &[
     ("sender output buffers", SENDER_CONNECTIONS, SENDER_OUTPUT_OCTETS),
     ("readers' blocks", SENDER_CONNECTIONS, BLOCK_OCTETS),
     ("recipients' states", SENDER_CONNECTIONS * RECIPIENTS, RECIPIENT_STATE_OCTETS),
+    ("spool's working blocks", SPOOL_WORKING_BLOCKS, BLOCK_OCTETS),
     ("spool's next-block map", SPOOL_BLOCKS, NEXT_BLOCK_OCTETS),
     ("spool's bits of a block", BLOCK_BITS, SPOOL_BLOCKS.div_ceil(8)),
     ("spool's messages", QUEUED_MESSAGES, MESSAGE_ENTRY_OCTETS),

@@ -257,7 +257,9 @@ fn names(source: &Source, findings: &mut Vec<String>) {
 fn lengths(source: &Source, findings: &mut Vec<String>) {
     for (index, line) in source.text.lines().enumerate() {
         let columns = line.chars().count();
-        if columns > COLUMNS_MAX {
+        // The formatter leaves a literal whole; in tests it is a text to compare with, and stays so.
+        let is_text_of_a_test = !source.is_src() && line.contains('"');
+        if columns > COLUMNS_MAX && !is_text_of_a_test {
             findings.push(format!("{}:{}: {columns} columns, at most {COLUMNS_MAX}", source.path, index + 1));
         }
     }

@@ -1,43 +1,475 @@
-//! Stand-in for the event loop while it is being written.
+//! The one loop: sockets, timers, signals. The only caller of [`Relay`] beside the simulator, and the only place that
+//! waits.
+//!
+//! A turn: events, pump, results and one sync, receipts, deadlines last. After a slow sync the sockets are read before
+//! any deadline is judged: deadlines are compared with the time at the turn's start.
+//!
+//! Absent on purpose: a thread, reverse DNS, a wake-up without a reason.
+
+use std::io::{Error, ErrorKind, Write};
+use std::net::{IpAddr, SocketAddr};
+
+use mio::net::{TcpListener, TcpStream};
+use mio::{Events, Interest, Poll, Token};
+use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
+use signal_hook_mio::v1_0::Signals;
+
+use super::connection::{Pumped, Socket};
+use super::listener::{self, LISTENERS_MAX};
+use super::{StartError, clock, hosts, on_link};
 use crate::config::Config;
-/// x
-#[derive(Debug)]
-pub struct EventLoop(std::net::SocketAddr);
-/// x
-#[derive(Debug, PartialEq, Eq)]
+use crate::limits::{RECEIVER_SESSIONS, SENDER_CONNECTIONS};
+use crate::receiver::Peer;
+use crate::relay::{Connection, Relay, Room};
+use crate::sender::Fault;
+use crate::spool::{BLOCK_OCTETS, SpoolFile, Start, start_at};
+use crate::time::{Duration, Instant, Now};
+
+const EVENTS_MAX: usize = 256;
+/// Clients accepted in one turn.
+const ACCEPTED_MAX: usize = 64;
+/// How long accepting rests when the process has no file descriptor left.
+const ACCEPT_REST: Duration = Duration::from_s(1);
+/// How long an address of the smarthost may take to answer before the next one is tried.
+const CONNECT_TIMEOUT: Duration = Duration::from_s(30);
+/// How long open sessions have to take their 421 when we stop.
+const STOP_WITHIN: Duration = Duration::from_s(1);
+
+const SIGNALS: Token = Token(0);
+const LISTENERS: usize = 1;
+const SLOTS: usize = LISTENERS + LISTENERS_MAX;
+const SLOTS_COUNT: usize = RECEIVER_SESSIONS + SENDER_CONNECTIONS;
+/// A token is a place and the generation of its socket: events of a socket that is gone find nobody.
+const PLACE_BITS: u32 = 12;
+const _: () = assert!(SLOTS + SLOTS_COUNT <= 1 << PLACE_BITS);
+
+/// Whether the loop goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Running {
-    /// x
+    /// Call [`EventLoop::turn`] again.
     Yes,
-    /// x
+    /// It was told to stop, and has.
     No,
 }
-/// x
+
+/// The relay at work.
+pub struct EventLoop {
+    events: Events,
+    driver: Driver,
+}
+
 #[derive(Debug)]
-pub struct StartError;
-impl std::fmt::Display for StartError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("not built")
-    }
+struct Slot {
+    link: Link,
+    generation: usize,
+    is_runnable: bool,
 }
-impl StartError {
-    /// x
-    pub fn exit_code(&self) -> u8 {
-        74
-    }
+
+/// What a slot is connected to.
+#[derive(Debug)]
+enum Link {
+    None,
+    Connecting { stream: TcpStream, until: Instant },
+    Open(Socket),
 }
+
+#[derive(Debug)]
+struct Listening {
+    socket: TcpListener,
+    may_accept: bool,
+}
+
+struct Driver {
+    poll: Poll,
+    signals: Signals,
+    relay: Relay<SpoolFile>,
+    smarthost: (String, u16),
+    listeners: heapless::Vec<Listening, LISTENERS_MAX>,
+    addresses: Vec<SocketAddr>,
+    slots: Box<[Slot]>,
+    /// Addresses of the smarthost that this round of connecting has still to try.
+    untried: heapless::Vec<IpAddr, { hosts::ADDRESSES_MAX }>,
+    /// A client that was accepted, but has no slot yet.
+    waiting: Option<(TcpStream, SocketAddr)>,
+    accept_at: Option<Instant>,
+    stop_at: Option<Instant>,
+}
+
 impl EventLoop {
-    /// x
+    /// Opens the spool and the listeners.
+    ///
+    /// # Errors
+    /// What of the configuration can't be had from the system.
     pub fn start(config: Config) -> Result<Self, StartError> {
-        let ip: std::net::IpAddr = config.smarthost.host.parse().map_err(|_| StartError)?;
-        Ok(Self((ip, config.smarthost.port).into()))
+        let now = clock::now();
+        let blocks = u32::try_from(config.spool.octets / BLOCK_OCTETS as u64).unwrap_or(u32::MAX);
+        let start = Start { blocks, seed: clock::seed(), now: now.instant };
+        let (spool, recovery) = start_at(&config.spool.path, config.spool.volatile, start)
+            .map_err(|error| StartError::Spool { path: config.spool.path.clone(), error })?;
+        log::info!(
+            "started version={} spool={} blocks={} messages={} interrupted={} set-aside={}",
+            env!("CARGO_PKG_VERSION"),
+            config.spool.path.display(),
+            spool.blocks(),
+            recovery.messages,
+            recovery.interrupted,
+            recovery.set_aside
+        );
+        let poll = Poll::new().map_err(StartError::System)?;
+        let mut signals = Signals::new([SIGTERM, SIGINT, SIGUSR1]).map_err(StartError::System)?;
+        poll.registry().register(&mut signals, SIGNALS, Interest::READABLE).map_err(StartError::System)?;
+        let mut listeners = heapless::Vec::new();
+        let mut addresses = Vec::new();
+        for listen in &config.listen {
+            let failed = |error| StartError::Listen { listen: listen.clone(), error };
+            for mut socket in listener::open(listen).map_err(failed)? {
+                let token = Token(LISTENERS + listeners.len());
+                poll.registry().register(&mut socket, token, Interest::READABLE).map_err(failed)?;
+                let address = socket.local_addr().map_err(failed)?;
+                log::info!("listening address={address}");
+                addresses.push(address);
+                listeners
+                    .push(Listening { socket, may_accept: true })
+                    .map_err(|_| failed(Error::other("too many listeners")))?;
+            }
+        }
+        let slot = |_| Slot { link: Link::None, generation: 0, is_runnable: false };
+        let smarthost = (config.smarthost.host.clone(), config.smarthost.port);
+        let driver = Driver {
+            poll,
+            signals,
+            relay: Relay::new(config, spool, clock::seed()),
+            smarthost,
+            listeners,
+            addresses,
+            slots: (0..SLOTS_COUNT).map(slot).collect(),
+            untried: heapless::Vec::new(),
+            waiting: None,
+            accept_at: None,
+            stop_at: None,
+        };
+        Ok(Self { events: Events::with_capacity(EVENTS_MAX), driver })
     }
-    /// x
-    pub fn turn(&mut self, wait_max: Option<std::time::Duration>) -> Result<Running, std::io::Error> {
-        std::thread::sleep(wait_max.unwrap_or_default());
-        Ok(Running::Yes)
+
+    /// The addresses that are listened on.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.driver.addresses
     }
-    /// x
-    pub fn addresses(&self) -> &[std::net::SocketAddr] {
-        std::slice::from_ref(&self.0)
+
+    /// Waits for something to do, at most `wait_max`, and does it.
+    ///
+    /// # Errors
+    /// The kernel refuses to wait: nothing can go on.
+    pub fn turn(&mut self, wait_max: Option<std::time::Duration>) -> Result<Running, Error> {
+        let driver = &mut self.driver;
+        let wait = driver.wait(clock::now().instant);
+        let wait = wait.into_iter().chain(wait_max).min();
+        match driver.poll.poll(&mut self.events, wait) {
+            Ok(()) => {}
+            Err(error) if error.kind() == ErrorKind::Interrupted => self.events.clear(),
+            Err(error) => return Err(error),
+        }
+        let now = clock::now();
+        for event in &self.events {
+            driver.told(&now, event);
+        }
+        driver.accept(&now);
+        driver.pump_runnable(&now);
+        driver.relay.turn(&now);
+        driver.pump_touched(&now);
+        driver.expire(&now);
+        driver.connect(&now);
+        Ok(driver.running(&now))
+    }
+}
+
+impl Driver {
+    /// How long nothing is to be done when no event comes.
+    fn wait(&self, now: Instant) -> Option<std::time::Duration> {
+        if self.slots.iter().any(|slot| slot.is_runnable) || self.may_accept() {
+            return Some(std::time::Duration::ZERO);
+        }
+        let connecting = self.slots.iter().filter_map(|slot| match slot.link {
+            Link::Connecting { until, .. } => Some(until),
+            Link::None | Link::Open(_) => None,
+        });
+        let due = [self.relay.deadline(now), self.accept_at, self.stop_at].into_iter().flatten();
+        let due = due.chain(connecting).min()?;
+        Some(std::time::Duration::from_millis(due.since(now).0))
+    }
+
+    fn may_accept(&self) -> bool {
+        self.accept_at.is_none()
+            && self.waiting.is_none()
+            && self.listeners.iter().any(|listening| listening.may_accept)
+    }
+
+    fn told(&mut self, now: &Now, event: &mio::event::Event) {
+        let token = event.token();
+        if token == SIGNALS {
+            self.signalled(now);
+            return;
+        }
+        let place = token.0 & ((1 << PLACE_BITS) - 1);
+        if place < SLOTS {
+            self.listeners[place - LISTENERS].may_accept = true;
+            return;
+        }
+        let index = place - SLOTS;
+        if self.slots[index].generation != token.0 >> PLACE_BITS {
+            return;
+        }
+        match &mut self.slots[index].link {
+            Link::None => {}
+            Link::Connecting { .. } => self.has_connected(now, index),
+            Link::Open(socket) => {
+                socket.told(event);
+                self.pump(now, index);
+            }
+        }
+    }
+
+    fn signalled(&mut self, now: &Now) {
+        for signal in self.signals.pending() {
+            match signal {
+                SIGUSR1 => self.relay.retry_all(now),
+                _ if self.stop_at.is_none() => {
+                    log::info!("stopping signal={signal}");
+                    self.stop_at = Some(now.instant + STOP_WITHIN);
+                    self.listeners.clear();
+                    self.waiting = None;
+                    self.relay.shut_down(now);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Takes clients in as long as there are any, and room.
+    fn accept(&mut self, now: &Now) {
+        if self.accept_at.is_some_and(|at| at > now.instant) {
+            return;
+        }
+        self.accept_at = None;
+        for _ in 0..ACCEPTED_MAX {
+            let Some((stream, peer)) = self.waiting.take().or_else(|| self.next_client(now)) else { return };
+            match self.relay.make_room(now) {
+                Room::Free => {}
+                Room::Evicted(worst) => self.let_go(now, worst),
+                Room::FreeAt(at) => {
+                    self.waiting = Some((stream, peer));
+                    self.accept_at = Some(at);
+                    return;
+                }
+            }
+            self.admit(now, stream, peer);
+        }
+    }
+
+    fn next_client(&mut self, now: &Now) -> Option<(TcpStream, SocketAddr)> {
+        for listening in self.listeners.iter_mut().filter(|listening| listening.may_accept) {
+            match listening.socket.accept() {
+                Ok(client) => return Some(client),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => listening.may_accept = false,
+                Err(error)
+                    if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::ConnectionAborted) => {}
+                Err(error) => {
+                    // Out of descriptors or memory: the client stays in the backlog, and asking again at once
+                    // would only burn the processor.
+                    log::warn!("can't accept a client: {error}; trying again in 1 s");
+                    self.accept_at = Some(now.instant + ACCEPT_REST);
+                    return None;
+                }
+            }
+        }
+        None
+    }
+
+    fn admit(&mut self, now: &Now, mut stream: TcpStream, peer: SocketAddr) {
+        let address = peer.ip().to_canonical();
+        let local = stream.local_addr().map(|local| local.ip().to_canonical());
+        let is_on_link = match local {
+            Ok(local) => address.is_loopback() || on_link::is_on_link(address, local).unwrap_or(false),
+            Err(_) => false,
+        };
+        let peer = Peer::new(address, is_on_link);
+        match self.relay.admit(now, peer) {
+            Ok(at) => self.open(now, at, stream),
+            Err(reply) => {
+                log::warn!("refused client={address} reason=\"too many connections\"");
+                // A new socket's buffer is empty: the line fits, or the client is gone.
+                let _ = stream.write(reply);
+            }
+        }
+    }
+
+    /// Gives a connected socket to its slot.
+    fn open(&mut self, now: &Now, at: Connection, mut stream: TcpStream) {
+        let index = index_of(at);
+        let _ = stream.set_nodelay(true);
+        let slot = &mut self.slots[index];
+        let token = token_of(index, slot.generation);
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        if let Err(error) = self.poll.registry().register(&mut stream, token, interest) {
+            log::warn!("can't watch a socket: {error}");
+            self.relay.closed(now, at);
+            return;
+        }
+        slot.link = Link::Open(Socket::new(stream));
+        self.pump(now, index);
+    }
+
+    fn pump(&mut self, now: &Now, index: usize) {
+        let slot = &mut self.slots[index];
+        let Link::Open(socket) = &mut slot.link else { return };
+        match socket.pump(now, connection_at(index), &mut self.relay) {
+            Pumped::Idle => slot.is_runnable = false,
+            Pumped::Runnable => slot.is_runnable = true,
+            Pumped::Over => self.drop_socket(now, index),
+        }
+    }
+
+    fn drop_socket(&mut self, now: &Now, index: usize) {
+        self.vacate(index);
+        self.relay.closed(now, connection_at(index));
+    }
+
+    /// The slot's socket, if any, is closed; late events of it find another generation.
+    fn vacate(&mut self, index: usize) {
+        let slot = &mut self.slots[index];
+        slot.link = Link::None;
+        slot.generation = (slot.generation + 1) & (usize::MAX >> PLACE_BITS);
+        slot.is_runnable = false;
+    }
+
+    /// Sends what can be sent at once, and closes.
+    fn let_go(&mut self, now: &Now, at: Connection) {
+        let index = index_of(at);
+        self.pump(now, index);
+        if !matches!(self.slots[index].link, Link::None) {
+            self.drop_socket(now, index);
+        }
+    }
+
+    fn pump_runnable(&mut self, now: &Now) {
+        for index in 0..SLOTS_COUNT {
+            if self.slots[index].is_runnable {
+                self.pump(now, index);
+            }
+        }
+    }
+
+    fn pump_touched(&mut self, now: &Now) {
+        while let Some(at) = self.relay.next_touched() {
+            self.pump(now, index_of(at));
+        }
+    }
+
+    fn expire(&mut self, now: &Now) {
+        self.relay.expire(now);
+        self.pump_touched(now);
+        for index in 0..SLOTS_COUNT {
+            if let Link::Connecting { until, .. } = self.slots[index].link
+                && until <= now.instant
+            {
+                self.try_next_address(now, index);
+            }
+        }
+    }
+
+    fn running(&mut self, now: &Now) -> Running {
+        let Some(stop_at) = self.stop_at else { return Running::Yes };
+        let is_idle = self.slots.iter().all(|slot| matches!(slot.link, Link::None));
+        if !is_idle && now.instant < stop_at {
+            return Running::Yes;
+        }
+        self.relay.close(now);
+        Running::No
+    }
+}
+
+/// The way to the smarthost.
+impl Driver {
+    /// Opens the connections that the relay wants.
+    fn connect(&mut self, now: &Now) {
+        if self.stop_at.is_some() {
+            return;
+        }
+        while let Some(at) = self.relay.wants_connection(now) {
+            self.untried.clear();
+            match self.smarthost.0.parse::<IpAddr>() {
+                Ok(address) => self.untried.extend([address]),
+                Err(_) => match hosts::look_up(&self.smarthost.0) {
+                    Ok(addresses) => self.untried = addresses,
+                    Err(error) => log::warn!("can't read the hosts file: {error}"),
+                },
+            }
+            if self.untried.is_empty() {
+                self.relay.not_connected(now, at, Fault::Resolve);
+                return;
+            }
+            self.untried.reverse();
+            self.try_next_address(now, index_of(at));
+        }
+    }
+
+    fn try_next_address(&mut self, now: &Now, index: usize) {
+        self.vacate(index);
+        while let Some(address) = self.untried.pop() {
+            let address = SocketAddr::new(address, self.smarthost.1);
+            let started = TcpStream::connect(address).and_then(|mut stream| {
+                let token = token_of(index, self.slots[index].generation);
+                self.poll.registry().register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
+                Ok(stream)
+            });
+            match started {
+                Ok(stream) => {
+                    let until = now.instant + CONNECT_TIMEOUT;
+                    self.slots[index].link = Link::Connecting { stream, until };
+                    return;
+                }
+                Err(error) => log::debug!("can't connect to {address}: {error}"),
+            }
+        }
+        self.relay.not_connected(now, connection_at(index), Fault::Connect);
+    }
+
+    fn has_connected(&mut self, now: &Now, index: usize) {
+        let Link::Connecting { stream, .. } = &self.slots[index].link else { return };
+        let failed = stream.take_error().unwrap_or_else(Some);
+        if let Some(error) = failed {
+            log::debug!("can't connect: {error}");
+            self.try_next_address(now, index);
+            return;
+        }
+        // Without a peer it is still on its way; another event will come.
+        let (Ok(_), Ok(local)) = (stream.peer_addr(), stream.local_addr()) else { return };
+        let Link::Connecting { stream, .. } = std::mem::replace(&mut self.slots[index].link, Link::None)
+        else {
+            return;
+        };
+        let _ = stream.set_nodelay(true);
+        self.relay.connected(now, connection_at(index), local.ip());
+        self.slots[index].link = Link::Open(Socket::new(stream));
+        self.pump(now, index);
+    }
+}
+
+fn token_of(index: usize, generation: usize) -> Token {
+    Token((SLOTS + index) | generation << PLACE_BITS)
+}
+
+fn index_of(at: Connection) -> usize {
+    match at {
+        Connection::Receiver(index) => index,
+        Connection::Sender(index) => RECEIVER_SESSIONS + index,
+    }
+}
+
+fn connection_at(index: usize) -> Connection {
+    if index < RECEIVER_SESSIONS {
+        Connection::Receiver(index)
+    } else {
+        Connection::Sender(index - RECEIVER_SESSIONS)
     }
 }

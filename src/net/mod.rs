@@ -1,9 +1,74 @@
 //! The world: sockets, clocks, signals and the system's files.
 
 pub mod clock;
+mod connection;
 mod event_loop;
 pub mod hosts;
 mod lines;
+mod listener;
 pub mod on_link;
 
-pub use event_loop::{EventLoop, Running, StartError};
+use std::io::{Error, ErrorKind};
+use std::path::PathBuf;
+
+use crate::config::Listen;
+use crate::spool::OpenError;
+
+pub use event_loop::{EventLoop, Running};
+
+/// Why the relay can't start, as one line for the administrator.
+#[derive(Debug)]
+pub enum StartError {
+    /// The spool can't be used.
+    Spool {
+        /// Its path.
+        path: PathBuf,
+        /// Why.
+        error: OpenError,
+    },
+    /// A listener can't be opened.
+    Listen {
+        /// Which.
+        listen: Listen,
+        /// Why.
+        error: Error,
+    },
+    /// The kernel refuses something that nothing can be done without.
+    System(Error),
+}
+
+impl core::fmt::Display for StartError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Spool { path, error } => write!(f, "spool.path: {}: {error}", path.display()),
+            Self::Listen { listen, error } => {
+                match listen {
+                    Listen::Address(address) => write!(f, "listen: {address}: ")?,
+                    Listen::Interface { name, port } => write!(f, "listen: {name}:{port}: ")?,
+                }
+                let hint = [
+                    (ErrorKind::AddrInUse, "in use by another program; set another port"),
+                    (ErrorKind::PermissionDenied, "not permitted; start as root, or set a port from 1024 on"),
+                    (ErrorKind::AddrNotAvailable, "not an address of this machine; set one that is"),
+                ];
+                match hint.iter().find(|(kind, _)| *kind == error.kind()) {
+                    Some((_, hint)) => f.write_str(hint),
+                    None => write!(f, "{error}"),
+                }
+            }
+            Self::System(error) => write!(f, "{error}"),
+        }
+    }
+}
+
+impl StartError {
+    /// The exit status of sysexits(3): 78 (EX_CONFIG) for what the configuration must change, 74 (EX_IOERR) else.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Spool { error: OpenError::NotAFile | OpenError::Volatile, .. } => 78,
+            Self::Spool { error: OpenError::Io(error), .. } if error.kind() == ErrorKind::NotFound => 78,
+            Self::Listen { .. } => 78,
+            Self::Spool { .. } | Self::System(_) => 74,
+        }
+    }
+}

@@ -1,9 +1,9 @@
 //! Commands (RFC 5321 4.1.1) with the parameters of SIZE (RFC 1870) and 8BITMIME (RFC 6152).
 //!
-//! A [`Command`] is legal in itself; whether it may come now is the session's business. Everything malformed becomes the
-//! reply that it gets. Verbs and keywords are taken in any case. More lenient than the grammar on purpose: white space at
-//! the end of a line (RFC 5321 4.1.1), spaces after `FROM:` and `TO:` (many devices send one), several spaces between
-//! parameters.
+//! A [`Command`] is legal in itself; whether it may come now is the session's business. Everything malformed
+//! becomes the reply that it gets. Verbs and keywords are taken in any case. More lenient than the grammar on
+//! purpose: white space at the end of a line (RFC 5321 4.1.1), spaces after `FROM:` and `TO:` (many devices
+//! send one), several spaces between parameters.
 
 use super::path::{ClientName, ForwardPath, PathError, ReversePath, Utf8};
 use super::reply::{self, Reply};

@@ -1,4 +1,5 @@
-//! The service extensions that the receiver offers in its reply to EHLO, each of which works (RFC 5321 2.2, 4.1.1.1).
+//! The service extensions that the receiver offers in its reply to EHLO, each of which works (RFC 5321 2.2,
+//! 4.1.1.1).
 
 /// A service extension that the receiver offers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,8 +1,8 @@
 //! Command lines: where the next one ends (RFC 5321 2.3.8, 4.5.3.1.4).
 //!
-//! Only CRLF ends a line. A line with a bare LF, and one past [`COMMAND_OCTETS_MAX`], is refused as a whole: what is left
-//! of it up to its CRLF is dropped and never becomes a command. The verdict depends on the octets alone, not on how they
-//! were split by the network.
+//! Only CRLF ends a line. A line with a bare LF, and one past [`COMMAND_OCTETS_MAX`], is refused as a whole:
+//! what is left of it up to its CRLF is dropped and never becomes a command. The verdict depends on the
+//! octets alone, not on how they were split by the network.
 
 use crate::limits::COMMAND_OCTETS_MAX;
 

@@ -1,11 +1,14 @@
-//! Mail data on its way in: octets of the wire -> runs of the message's octets (RFC 5321 4.1.1.4, 4.5.2, 2.3.8).
+//! Mail data on its way in: octets of the wire -> runs of the message's octets (RFC 5321 4.1.1.4, 4.5.2,
+//! 2.3.8).
 //!
-//! Only CRLF.CRLF ends it, or .CRLF right at its start: no other order of CR, LF and dot does, in any mode and in any
-//! split of the octets over reads. A line begins behind CRLF only, so what follows a bare LF keeps its dot. A fault is
-//! told once and reading goes on to the true end, so that mail data never becomes commands.
+//! Only CRLF.CRLF ends it, or .CRLF right at its start: no other order of CR, LF and dot does, in any mode
+//! and in any split of the octets over reads. A line begins behind CRLF only, so what follows a bare LF keeps
+//! its dot. A fault is told once and reading goes on to the true end, so that mail data never becomes
+//! commands.
 //!
-//! What can't be judged yet (a CR, or a dot at the start of a line, at the end of the input) is left in the input: at
-//! most two octets. So the only state is whether a line begins here, and runs are as long as the input allows.
+//! What can't be judged yet (a CR, or a dot at the start of a line, at the end of the input) is left in the
+//! input: at most two octets. So the only state is whether a line begins here, and runs are as long as the
+//! input allows.
 
 /// The next part of the mail data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,8 +65,8 @@ impl MailData {
         self.hops.count
     }
 
-    /// How many octets of `input` the next part takes, and the part. Octets may be taken without a part; when none are
-    /// taken, more input is needed. At most two octets are ever left then.
+    /// How many octets of `input` the next part takes, and the part. Octets may be taken without a part; when
+    /// none are taken, more input is needed. At most two octets are ever left then.
     pub fn next<'a>(&mut self, input: &'a [u8]) -> (usize, Option<Part<'a>>) {
         let dots = match input {
             [b'.'] | [b'.', b'\r'] if self.line_begins => return (0, None),
@@ -125,7 +128,8 @@ fn run(text: &[u8]) -> (&[u8], Stop) {
     (text, Stop::Input)
 }
 
-/// Where the first CR or LF is. Looks at 32 octets at a time, which the compiler turns into vector instructions.
+/// Where the first CR or LF is. Looks at 32 octets at a time, which the compiler turns into vector
+/// instructions.
 fn find_line_octet(octets: &[u8]) -> Option<usize> {
     let is_line_octet = |octet: u8| (octet == b'\r') | (octet == b'\n');
     let (chunks, _) = octets.as_chunks::<32>();

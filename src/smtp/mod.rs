@@ -1,7 +1,7 @@
 //! The protocol as data: octets on the wire -> types that can hold legal values only, and back.
 //!
-//! Pure: no socket, file, clock or randomness, and no session either. What a command means in a given state is the
-//! business of the sessions above.
+//! Pure: no socket, file, clock or randomness, and no session either. What a command means in a given state
+//! is the business of the sessions above.
 
 pub mod command;
 pub mod date;
@@ -10,6 +10,8 @@ pub mod line;
 pub mod mail_data;
 pub mod path;
 pub mod reply;
+pub mod reply_reader;
+pub mod stuffing;
 pub mod trace;
 
 /// What a session asks of its connection.

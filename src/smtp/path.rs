@@ -1,11 +1,12 @@
 //! Reverse-paths, forward-paths, mailboxes, domains and address literals (RFC 5321 4.1.2, 4.1.3).
 //!
-//! Everything is parsed from a place in the line and says what is left of it. A parsed value is legal, within the limits
-//! of RFC 5321 4.5.3.1 (nothing is ever cut), free of control octets, and holds its local-part with the least quoting,
-//! so that `<"bob"@d>` and `<bob@d>` are the same octets. Source routes are accepted and dropped.
+//! Everything is parsed from a place in the line and says what is left of it. A parsed value is legal, within
+//! the limits of RFC 5321 4.5.3.1 (nothing is ever cut), free of control octets, and holds its local-part
+//! with the least quoting, so that `<"bob"@d>` and `<bob@d>` are the same octets. Source routes are accepted
+//! and dropped.
 //!
-//! More lenient than the grammar on purpose: an underscore in a domain, because devices name themselves so. Stricter:
-//! no address literal but IPv4 and IPv6, because no other tag is registered; no `#` literal.
+//! More lenient than the grammar on purpose: an underscore in a domain, because devices name themselves so.
+//! Stricter: no address literal but IPv4 and IPv6, because no other tag is registered; no `#` literal.
 
 use core::net::Ipv6Addr;
 
@@ -149,7 +150,8 @@ impl ForwardPath {
 }
 
 impl ClientName {
-    /// Parses the argument of EHLO or HELO. Text behind the name, an old habit, is dropped (RFC 5321 4.1.1.1).
+    /// Parses the argument of EHLO or HELO. Text behind the name, an old habit, is dropped (RFC 5321
+    /// 4.1.1.1).
     pub fn parse(argument: &[u8]) -> Result<Self, PathError> {
         let end = argument.iter().position(|octet| matches!(octet, b' ' | b'\t')).unwrap_or(argument.len());
         let name = &argument[..end];

@@ -1,8 +1,9 @@
 //! Replies (RFC 5321 4.2) with enhanced status codes (RFC 3463, RFC 2034), in the order of their codes.
 //!
-//! A constant reply is kept as it goes on the wire and checked by the compiler: form, one code on all lines, printable
-//! ASCII, line length, enhanced status where RFC 2034 wants one. Replies with a name or an address in them are rendered
-//! into a line of fixed size. Nothing that a peer sent is ever echoed, except its own address.
+//! A constant reply is kept as it goes on the wire and checked by the compiler: form, one code on all lines,
+//! printable ASCII, line length, enhanced status where RFC 2034 wants one. Replies with a name or an address
+//! in them are rendered into a line of fixed size. Nothing that a peer sent is ever echoed, except its own
+//! address.
 
 use core::fmt::{self, Display, Write};
 use core::net::IpAddr;
@@ -11,7 +12,8 @@ use super::extension::Extension;
 use crate::buffer::Buffer;
 use crate::limits::{DOMAIN_OCTETS_MAX, OUTPUT_OCTETS, REPLY_LINE_OCTETS_MAX};
 
-/// Octets of the largest reply, all its lines together. A command is handled only while so much room is in the output.
+/// Octets of the largest reply, all its lines together. A command is handled only while so much room is in
+/// the output.
 pub const REPLY_OCTETS_MAX: usize = REPLY_LINE_OCTETS_MAX;
 
 const _: () = assert!(REPLY_OCTETS_MAX <= OUTPUT_OCTETS);

@@ -1,7 +1,8 @@
 //! The Received field (RFC 5321 4.4), rendered from plain values when a message leaves.
 //!
-//! There is no FOR clause, so that no blind copy shows (RFC 5321 7.2). The client's name is already known to be a domain
-//! or an address literal; anything else in it is replaced, so that nothing can open a comment or a new field.
+//! There is no FOR clause, so that no blind copy shows (RFC 5321 7.2). The client's name is already known to
+//! be a domain or an address literal; anything else in it is replaced, so that nothing can open a comment or
+//! a new field.
 
 use core::fmt::{self, Display};
 use core::net::IpAddr;

@@ -16,6 +16,7 @@ mod block_map;
 mod device;
 mod draft;
 mod envelope;
+mod file;
 mod layout;
 mod mend;
 mod reader;
@@ -27,6 +28,7 @@ pub use device::{BLOCK_OCTETS, Block, BlockIndex, Device, DeviceError};
 pub use envelope::{
     Envelope, KeptReply, MessageId, Notify, Protocol, REPLIES_KEPT, Recipient, RecipientState,
 };
+pub use file::{OpenError, SpoolFile, start_at};
 pub use reader::{Damage, Reader};
 pub use recovery::{Recovery, Start, StartError};
 pub use store::{DRAFT_OCTETS, Draft, Ended, Facts, MessageIndex, Receipt, Refusal, Settled, Store};

@@ -1,0 +1,457 @@
+//! The whole relay as one value: sessions with their buffers, the queue, the route, the spool. What the event loop calls,
+//! and the simulator; there is no other way in.
+//!
+//! The driver moves octets: [`Relay::space`] and [`Relay::filled`], [`Relay::output`] and [`Relay::sent`]. Once a turn, after
+//! all that came was handed in, it calls [`Relay::turn`]: recipients' results are recorded, one sync makes all messages
+//! durable that ended in the turn, their clients are told, and what may leave begins to leave. Then it writes what
+//! [`Relay::next_touched`] names, and last it calls [`Relay::expire`].
+//!
+//! Invariants: every connection has one slot, every slot at most one session. A message is in the queue, or with one
+//! sender, or settled. Nothing here waits, and nothing allocates after [`Relay::new`].
+
+use crate::buffer::{Buffer, Window};
+use crate::config::Config;
+use crate::jitter::Jitter;
+use crate::limits::{
+    INPUT_OCTETS, OUTPUT_OCTETS, RECEIVER_SESSIONS, RECEIVER_SLOT_OCTETS, RECIPIENTS, SENDER_CONNECTIONS,
+    SENDER_INPUT_OCTETS, SENDER_OUTPUT_OCTETS, SENDER_SLOT_OCTETS,
+};
+use crate::queue::Queue;
+use crate::receiver::{self, Peer};
+use crate::sender::{self, Route};
+use crate::smtp::Next;
+use crate::spool::{Device, RecipientState, Store};
+use crate::time::{Duration, Instant, Now};
+
+mod relaying;
+
+/// How long a session that is over may take to write its last reply.
+const CLOSE_WITHIN: Duration = Duration::from_s(10);
+/// A session is evicted for a new client when it has made no progress for so long.
+const EVICT_AFTER: Duration = Duration::from_s(1);
+
+const _: () = assert!(size_of::<Option<Receiver>>() <= RECEIVER_SLOT_OCTETS);
+const _: () = assert!(size_of::<Sender>() <= SENDER_SLOT_OCTETS);
+
+/// A connection of either kind, by its slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Connection {
+    /// From a client; below [`RECEIVER_SESSIONS`].
+    Receiver(usize),
+    /// To the smarthost; below [`SENDER_CONNECTIONS`].
+    Sender(usize),
+}
+
+/// Whether there is a slot for one more client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Room {
+    /// There is one.
+    Free,
+    /// There is one as soon as this connection, which was told, is closed.
+    Evicted(Connection),
+    /// Ask again then, or when a connection was closed.
+    FreeAt(Instant),
+}
+
+/// How a slot's connection is to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Closing {
+    No,
+    /// When its output is written, or at the latest then.
+    By(Instant),
+}
+
+#[derive(Debug)]
+struct Receiver {
+    session: receiver::Session,
+    input: Window,
+    output: Window,
+    closing: Closing,
+    is_touched: bool,
+}
+
+#[derive(Debug)]
+struct Sender {
+    session: sender::Session,
+    input: Window,
+    output: Window,
+    stage: Stage,
+    closing: Closing,
+    is_touched: bool,
+}
+
+/// How far a sender's connection is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Vacant,
+    /// Asked for; the driver opens it.
+    Opening,
+    Open,
+}
+
+/// The relay over its disk.
+#[derive(Debug)]
+pub struct Relay<D> {
+    config: Config,
+    spool: Store<D>,
+    queue: Queue,
+    route: Route,
+    jitter: Jitter,
+    receivers: Box<[Option<Receiver>]>,
+    receivers_input: Box<[u8]>,
+    receivers_output: Box<[u8]>,
+    receivers_open: usize,
+    senders: Box<[Sender]>,
+    senders_input: Box<[u8]>,
+    senders_output: Box<[u8]>,
+    /// Receivers whose message ended in this turn.
+    committing: heapless::Vec<usize, RECEIVER_SESSIONS>,
+    touched: heapless::Vec<Connection, { RECEIVER_SESSIONS + SENDER_CONNECTIONS }>,
+    /// The states of a message that is given up, while that is written down.
+    given_up: Box<[RecipientState]>,
+    is_stopping: bool,
+}
+
+impl<D: Device> Relay<D> {
+    /// A relay without connections; the spool's messages are queued. `seed` spreads the waits.
+    pub fn new(config: Config, spool: Store<D>, seed: u64) -> Self {
+        let sender = |_| Sender {
+            session: sender::Session::new(),
+            input: Window::default(),
+            output: Window::default(),
+            stage: Stage::Vacant,
+            closing: Closing::No,
+            is_touched: false,
+        };
+        let mut queue = Queue::new();
+        for message in spool.messages() {
+            let facts = spool.facts(message);
+            if facts.waiting > 0 {
+                queue.push_recovered(message, &facts);
+            }
+        }
+        Self {
+            config,
+            spool,
+            queue,
+            route: Route::new(),
+            jitter: Jitter::new(seed),
+            receivers: (0..RECEIVER_SESSIONS).map(|_| None).collect(),
+            receivers_input: vec![0; RECEIVER_SESSIONS * INPUT_OCTETS].into_boxed_slice(),
+            receivers_output: vec![0; RECEIVER_SESSIONS * OUTPUT_OCTETS].into_boxed_slice(),
+            receivers_open: 0,
+            senders: (0..SENDER_CONNECTIONS).map(sender).collect(),
+            senders_input: vec![0; SENDER_CONNECTIONS * SENDER_INPUT_OCTETS].into_boxed_slice(),
+            senders_output: vec![0; SENDER_CONNECTIONS * SENDER_OUTPUT_OCTETS].into_boxed_slice(),
+            committing: heapless::Vec::new(),
+            touched: heapless::Vec::new(),
+            given_up: vec![RecipientState::Waiting; RECIPIENTS].into_boxed_slice(),
+            is_stopping: false,
+        }
+    }
+
+    /// Makes room for one more client: a free slot, or that of the session which is without progress for longest.
+    pub fn make_room(&mut self, now: &Now) -> Room {
+        if self.receivers_open < self.config.limits.sessions.min(RECEIVER_SESSIONS) {
+            return Room::Free;
+        }
+        let waits = |receiver: &Receiver| !receiver.session.is_committing();
+        let worst = self
+            .receivers
+            .iter()
+            .enumerate()
+            .filter_map(|(at, receiver)| Some((at, receiver.as_ref().filter(|receiver| waits(receiver))?)))
+            .min_by_key(|(_, receiver)| receiver.session.last_progress())
+            .map(|(at, receiver)| (at, receiver.session.last_progress() + EVICT_AFTER));
+        match worst {
+            Some((at, evictable)) if evictable <= now.instant => {
+                log::info!("evicted slot={at} reason=\"no progress, and a new client waits\"");
+                self.close_receiver(now, at, receiver::Session::evict);
+                Room::Evicted(Connection::Receiver(at))
+            }
+            Some((_, evictable)) => Room::FreeAt(evictable),
+            None => Room::FreeAt(now.instant + EVICT_AFTER),
+        }
+    }
+
+    /// Gives a client a slot, with the greeting in its output; [`Relay::make_room`] must have said that there is one.
+    ///
+    /// # Errors
+    /// The line to send to a client that has too many sessions already.
+    pub fn admit(&mut self, now: &Now, peer: Peer) -> Result<Connection, &'static [u8]> {
+        let of_peer =
+            self.receivers.iter().flatten().filter(|receiver| receiver.session.is_of(&peer)).count();
+        if of_peer >= self.config.limits.sessions_per_client {
+            return Err(b"421 4.7.0 too many connections from your address\r\n");
+        }
+        let at = self.receivers.iter().position(Option::is_none).expect("room was made for the client");
+        let mut window = Window::default();
+        let mut output = Buffer::new(slice_of(&mut self.receivers_output, at, OUTPUT_OCTETS), &mut window);
+        let session = receiver::Session::new(peer, now, &self.config, &mut output);
+        self.receivers[at] = Some(Receiver {
+            session,
+            input: Window::default(),
+            output: window,
+            closing: Closing::No,
+            is_touched: false,
+        });
+        self.receivers_open += 1;
+        Ok(Connection::Receiver(at))
+    }
+
+    /// Where the driver may read into; empty: it is not to read now.
+    pub fn space(&mut self, at: Connection) -> &mut [u8] {
+        match at {
+            Connection::Receiver(at) => {
+                let Some(receiver) = &mut self.receivers[at] else { return &mut [] };
+                if receiver.session.is_committing() || receiver.closing != Closing::No {
+                    return &mut [];
+                }
+                Buffer::new(slice_of(&mut self.receivers_input, at, INPUT_OCTETS), &mut receiver.input)
+                    .into_space()
+            }
+            Connection::Sender(at) => {
+                let sender = &mut self.senders[at];
+                if sender.closing != Closing::No {
+                    return &mut [];
+                }
+                Buffer::new(slice_of(&mut self.senders_input, at, SENDER_INPUT_OCTETS), &mut sender.input)
+                    .into_space()
+            }
+        }
+    }
+
+    /// So many octets came into [`Relay::space`].
+    pub fn filled(&mut self, now: &Now, at: Connection, octets: usize) {
+        match at {
+            Connection::Receiver(at) => {
+                let Some(receiver) = &mut self.receivers[at] else { return };
+                Buffer::new(slice_of(&mut self.receivers_input, at, INPUT_OCTETS), &mut receiver.input)
+                    .filled(octets);
+                self.advance_receiver(now, at);
+            }
+            Connection::Sender(at) => {
+                let sender = &mut self.senders[at];
+                Buffer::new(slice_of(&mut self.senders_input, at, SENDER_INPUT_OCTETS), &mut sender.input)
+                    .filled(octets);
+                self.advance_sender(now, at);
+            }
+        }
+    }
+
+    /// What is to be written.
+    pub fn output(&self, at: Connection) -> &[u8] {
+        match at {
+            Connection::Receiver(at) => self.receivers[at]
+                .as_ref()
+                .map_or(&[], |receiver| receiver.output.of(&self.receivers_output[at * OUTPUT_OCTETS..])),
+            Connection::Sender(at) => {
+                self.senders[at].output.of(&self.senders_output[at * SENDER_OUTPUT_OCTETS..])
+            }
+        }
+    }
+
+    /// So many octets of [`Relay::output`] were written.
+    pub fn sent(&mut self, now: &Now, at: Connection, octets: usize) {
+        match at {
+            Connection::Receiver(at) => {
+                let Some(receiver) = &mut self.receivers[at] else { return };
+                Buffer::new(slice_of(&mut self.receivers_output, at, OUTPUT_OCTETS), &mut receiver.output)
+                    .consume(octets);
+                // Whole commands may lie in the input that had no room for their replies.
+                if !receiver.input.is_empty() {
+                    self.advance_receiver(now, at);
+                }
+            }
+            Connection::Sender(at) => {
+                let sender = &mut self.senders[at];
+                Buffer::new(slice_of(&mut self.senders_output, at, SENDER_OUTPUT_OCTETS), &mut sender.output)
+                    .consume(octets);
+                self.advance_sender(now, at);
+            }
+        }
+    }
+
+    /// True when the connection is to be closed as soon as its output is written.
+    pub fn is_closing(&self, at: Connection) -> bool {
+        match at {
+            Connection::Receiver(at) => {
+                self.receivers[at].as_ref().is_none_or(|receiver| receiver.closing != Closing::No)
+            }
+            Connection::Sender(at) => self.senders[at].closing != Closing::No,
+        }
+    }
+
+    /// True when the connection's time to write its last output is over too.
+    pub fn is_overdue(&self, now: &Now, at: Connection) -> bool {
+        let closing = match at {
+            Connection::Receiver(at) => {
+                self.receivers[at].as_ref().map_or(Closing::No, |receiver| receiver.closing)
+            }
+            Connection::Sender(at) => self.senders[at].closing,
+        };
+        matches!(closing, Closing::By(by) if by <= now.instant)
+    }
+
+    /// True while a message of this connection waits for [`Relay::turn`].
+    pub fn is_committing(&self, at: Connection) -> bool {
+        match at {
+            Connection::Receiver(at) => {
+                self.receivers[at].as_ref().is_some_and(|receiver| receiver.session.is_committing())
+            }
+            Connection::Sender(_) => false,
+        }
+    }
+
+    /// The connection is gone, whoever ended it; its slot is free.
+    pub fn closed(&mut self, now: &Now, at: Connection) {
+        self.touched.retain(|touched| *touched != at);
+        match at {
+            Connection::Receiver(at) => {
+                if let Some(mut receiver) = self.receivers[at].take() {
+                    receiver.session.lost(&mut self.spool);
+                    self.receivers_open -= 1;
+                    self.committing.retain(|committing| *committing != at);
+                }
+            }
+            Connection::Sender(at) => self.sender_closed(now, at),
+        }
+    }
+
+    /// Ends a turn: results, one sync, receipts, and what may leave begins to.
+    pub fn turn(&mut self, now: &Now) {
+        self.record_results(now);
+        self.spool.commit(now.instant);
+        while let Some(at) = self.committing.pop() {
+            let Some(receiver) = &mut self.receivers[at] else { continue };
+            let mut output =
+                Buffer::new(slice_of(&mut self.receivers_output, at, OUTPUT_OCTETS), &mut receiver.output);
+            receiver.session.committed(now, &self.config, &mut output, &mut self.spool);
+            self.touch(Connection::Receiver(at));
+            self.advance_receiver(now, at);
+        }
+        while let Some(message) = self.spool.next_committed() {
+            self.queue.push(message, &self.spool.facts(message));
+        }
+        self.begin_messages(now);
+    }
+
+    /// The connections whose output changed in [`Relay::turn`], [`Relay::expire`] or [`Relay::shut_down`], one a call.
+    pub fn next_touched(&mut self) -> Option<Connection> {
+        let at = self.touched.pop()?;
+        match at {
+            Connection::Receiver(at) => {
+                if let Some(receiver) = &mut self.receivers[at] {
+                    receiver.is_touched = false;
+                }
+            }
+            Connection::Sender(at) => self.senders[at].is_touched = false,
+        }
+        Some(at)
+    }
+
+    /// Judges all deadlines by `now`.
+    pub fn expire(&mut self, now: &Now) {
+        for at in 0..RECEIVER_SESSIONS {
+            let Some(receiver) = &mut self.receivers[at] else { continue };
+            match receiver.closing {
+                Closing::No if receiver.session.deadline() <= now.instant => {
+                    self.close_receiver(now, at, receiver::Session::expired);
+                }
+                Closing::By(by) if by <= now.instant => self.touch(Connection::Receiver(at)),
+                Closing::No | Closing::By(_) => {}
+            }
+        }
+        self.expire_senders(now);
+    }
+
+    /// When something is due although nothing comes; `None`: never.
+    pub fn deadline(&self, now: Instant) -> Option<Instant> {
+        let receivers = self.receivers.iter().flatten().map(|receiver| match receiver.closing {
+            Closing::No => receiver.session.deadline(),
+            Closing::By(by) => by,
+        });
+        let senders = self.senders.iter().filter_map(|sender| match sender.closing {
+            Closing::No => sender.session.deadline(),
+            Closing::By(by) => Some(by),
+        });
+        receivers.chain(senders).chain(self.spool.deadline()).chain(self.relaying_due(now)).min()
+    }
+
+    /// Says 421 to all clients and ends the connections to the smarthost; messages that wait for their sync get it first.
+    pub fn shut_down(&mut self, now: &Now) {
+        self.is_stopping = true;
+        self.turn(now);
+        for at in 0..RECEIVER_SESSIONS {
+            self.close_receiver(now, at, receiver::Session::shut_down);
+        }
+        self.quit_senders(now);
+    }
+
+    /// The last call before the process ends. A crash is as good, but a note in the spool helps to tell later damage
+    /// from an interrupted draft.
+    pub fn close(&mut self, now: &Now) {
+        self.spool.close(now.instant);
+    }
+
+    /// The spool, for figures.
+    pub fn spool(&self) -> &Store<D> {
+        &self.spool
+    }
+
+    fn advance_receiver(&mut self, now: &Now, at: usize) {
+        let Some(receiver) = &mut self.receivers[at] else { return };
+        if receiver.closing != Closing::No || receiver.session.is_committing() {
+            return;
+        }
+        let mut input =
+            Buffer::new(slice_of(&mut self.receivers_input, at, INPUT_OCTETS), &mut receiver.input);
+        let mut output =
+            Buffer::new(slice_of(&mut self.receivers_output, at, OUTPUT_OCTETS), &mut receiver.output);
+        let next = receiver.session.advance(now, &self.config, &mut input, &mut output, &mut self.spool);
+        if next == Next::Close {
+            receiver.closing = Closing::By(now.instant + CLOSE_WITHIN);
+        }
+        if receiver.session.is_committing() {
+            self.committing.push(at).expect("a session is in the list once, until its commit");
+        }
+    }
+
+    /// Ends a client's session with a last reply.
+    fn close_receiver(
+        &mut self,
+        now: &Now,
+        at: usize,
+        end: impl FnOnce(&mut receiver::Session, &Config, &mut Buffer, &mut Store<D>) -> Next,
+    ) {
+        let Some(receiver) = &mut self.receivers[at] else { return };
+        if receiver.closing != Closing::No {
+            return;
+        }
+        let mut output =
+            Buffer::new(slice_of(&mut self.receivers_output, at, OUTPUT_OCTETS), &mut receiver.output);
+        if end(&mut receiver.session, &self.config, &mut output, &mut self.spool) == Next::Close {
+            receiver.closing = Closing::By(now.instant + CLOSE_WITHIN);
+        }
+        self.committing.retain(|committing| *committing != at);
+        self.touch(Connection::Receiver(at));
+    }
+
+    fn touch(&mut self, at: Connection) {
+        let is_touched = match at {
+            Connection::Receiver(at) => match &mut self.receivers[at] {
+                Some(receiver) => &mut receiver.is_touched,
+                None => return,
+            },
+            Connection::Sender(at) => &mut self.senders[at].is_touched,
+        };
+        if !core::mem::replace(is_touched, true) {
+            self.touched.push(at).expect("a connection is in the list once");
+        }
+    }
+}
+
+/// The octets of slot `at` in a table of all slots' buffers.
+fn slice_of(table: &mut [u8], at: usize, octets: usize) -> &mut [u8] {
+    &mut table[at * octets..(at + 1) * octets]
+}

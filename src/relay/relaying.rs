@@ -1,0 +1,307 @@
+//! The relay's way to the smarthost: when to connect, what to send next, and what became of it.
+
+use super::{CLOSE_WITHIN, Closing, Connection, Relay, Stage, slice_of};
+use crate::buffer::Buffer;
+use crate::limits::{SENDER_CONNECTIONS, SENDER_INPUT_OCTETS, SENDER_OUTPUT_OCTETS};
+use crate::queue;
+use crate::sender::{Attempt, Ending, Fault};
+use crate::smtp::Next;
+use crate::spool::{Device, KeptReply, REPLIES_KEPT, RecipientState, Refusal, Settled};
+use crate::time::{Duration, Instant, Now};
+
+/// How the end of a queue's time reads where the smarthost gave no reply.
+const EXPIRED_CODE: u16 = 550;
+const EXPIRED_TEXT: &[u8] = b"5.4.7 not delivered within the time allowed";
+
+impl<D: Device> Relay<D> {
+    /// A connection to the smarthost that should be opened now: call [`Relay::connected`] or
+    /// [`Relay::not_connected`] when it is clear.
+    pub fn wants_connection(&mut self, now: &Now) -> Option<Connection> {
+        let open = self.senders.iter().filter(|sender| sender.stage != Stage::Vacant).count();
+        let is_served =
+            self.senders.iter().any(|sender| sender.stage != Stage::Vacant && sender.session.is_ready());
+        if self.is_stopping
+            || self.spool.is_failing()
+            || is_served
+            || open >= self.config.smarthost.connections.min(SENDER_CONNECTIONS)
+            || !self.queue.is_ready(self.spool.tick(now.instant))
+            || !self.route.may_connect(now.instant)
+        {
+            return None;
+        }
+        // A vacant slot may still hold a result that the spool could not take.
+        let at = self
+            .senders
+            .iter()
+            .position(|sender| sender.stage == Stage::Vacant && sender.session.attempt().is_none())?;
+        self.senders[at].stage = Stage::Opening;
+        self.route.connecting();
+        Some(Connection::Sender(at))
+    }
+
+    /// The connection stands; `local` is its near end.
+    pub fn connected(&mut self, now: &Now, at: Connection, local: core::net::IpAddr) {
+        let Connection::Sender(at) = at else { unreachable!("only the smarthost is connected to") };
+        let sender = &mut self.senders[at];
+        sender.stage = Stage::Open;
+        sender.closing = Closing::No;
+        sender.input = Default::default();
+        sender.output = Default::default();
+        sender.session.connected(now, local);
+    }
+
+    /// The connection could not be made.
+    pub fn not_connected(&mut self, now: &Now, at: Connection, fault: Fault) {
+        let Connection::Sender(at) = at else { unreachable!("only the smarthost is connected to") };
+        self.senders[at].stage = Stage::Vacant;
+        let rest = self.route.ended(Some((fault, None)), now.instant, &self.config.retry, &mut self.jitter);
+        self.log_fault(fault, None, rest);
+    }
+
+    /// Tries everything that waits at once: somebody asked, or the network came up.
+    pub fn retry_all(&mut self, now: &Now) {
+        log::info!("retrying messages={}", self.queue.len());
+        self.route.retry(now.instant);
+        self.queue.retry_all(self.spool.tick(now.instant));
+    }
+
+    pub(super) fn sender_closed(&mut self, now: &Now, at: usize) {
+        let sender = &mut self.senders[at];
+        match sender.stage {
+            Stage::Vacant => return,
+            Stage::Opening => {
+                self.not_connected(now, Connection::Sender(at), Fault::Connect);
+                return;
+            }
+            Stage::Open => sender.stage = Stage::Vacant,
+        }
+        sender.session.lost();
+        sender.closing = Closing::No;
+        sender.output = Default::default();
+        let fault = sender.session.fault();
+        let reply = sender.session.fault_reply();
+        let rest = self.route.ended(
+            fault.map(|fault| (fault, reply)),
+            now.instant,
+            &self.config.retry,
+            &mut self.jitter,
+        );
+        if let Some(fault) = fault {
+            self.log_fault(fault, self.senders[at].session.fault_reply(), rest);
+        }
+    }
+
+    fn log_fault(&self, fault: Fault, reply: Option<&KeptReply>, rest: Option<Duration>) {
+        let rest_s = rest.map_or(0, |rest| rest.0 / 1000);
+        let host = &self.config.smarthost.host;
+        match reply {
+            Some(reply) => log::warn!(
+                "route host={host} fault=\"{fault}\" reply=\"{} {}\" next-try={rest_s}s waiting={}",
+                reply.code,
+                reply.text.escape_ascii(),
+                self.queue.len()
+            ),
+            None => log::warn!(
+                "route host={host} fault=\"{fault}\" next-try={rest_s}s waiting={}",
+                self.queue.len()
+            ),
+        }
+    }
+
+    pub(super) fn advance_sender(&mut self, now: &Now, at: usize) {
+        let sender = &mut self.senders[at];
+        if sender.stage != Stage::Open || sender.closing != Closing::No {
+            return;
+        }
+        let was_ready = sender.session.is_ready();
+        let mut input =
+            Buffer::new(slice_of(&mut self.senders_input, at, SENDER_INPUT_OCTETS), &mut sender.input);
+        let mut output =
+            Buffer::new(slice_of(&mut self.senders_output, at, SENDER_OUTPUT_OCTETS), &mut sender.output);
+        let next = sender.session.advance(now, &self.config, &mut input, &mut output, &mut self.spool);
+        if next == Next::Close {
+            sender.closing = Closing::By(now.instant + CLOSE_WITHIN);
+        }
+        if !was_ready && sender.session.is_ready() {
+            self.route.ready();
+        }
+    }
+
+    /// Writes down what became of the messages that were tried. One that the spool can't take now stays with its
+    /// sender, and is not relayed again, until it can.
+    pub(super) fn record_results(&mut self, now: &Now) {
+        for at in 0..SENDER_CONNECTIONS {
+            if self.senders[at].session.attempt().is_some() && self.record_result(now, at).is_ok() {
+                self.senders[at].session.recorded();
+            }
+        }
+    }
+
+    fn record_result(&mut self, now: &Now, at: usize) -> Result<(), Refusal> {
+        let Some(attempt) = self.senders[at].session.attempt() else { return Ok(()) };
+        let message = attempt.message;
+        let facts = self.spool.facts(message);
+        let is_tried = attempt.ending == Ending::Tried;
+        if is_tried {
+            self.route.worked();
+        }
+        if attempt.ending == Ending::Damaged {
+            self.spool.set_aside(message);
+            self.queue.remove(message);
+            return Ok(());
+        }
+        let tick = self.spool.tick(now.instant);
+        let waits = attempt.states.contains(&RecipientState::Waiting);
+        let settled = if waits && queue::is_expired(facts.accepted, tick, is_tried, &self.config.retry) {
+            let (states, replies) = give_up(&attempt, &mut self.given_up);
+            self.spool.settle(message, states, &replies)?
+        } else if attempt.is_changed {
+            self.spool.settle(message, attempt.states, attempt.replies)?
+        } else {
+            Settled::Waiting
+        };
+        let mut next_try = None;
+        match settled {
+            Settled::Removed | Settled::Failed | Settled::SetAside => self.queue.remove(message),
+            Settled::Waiting if is_tried || attempt.has_sent_mail_data => {
+                self.queue.defer(message, facts.accepted, tick, &self.config.retry, &mut self.jitter);
+                next_try = self.queue.due_of(message).map(|due| due.since(tick));
+            }
+            Settled::Waiting => self.queue.put_back(message),
+        }
+        log_result(facts.id, &attempt, next_try);
+        Ok(())
+    }
+
+    /// Gives each ready session the next message that is due.
+    pub(super) fn begin_messages(&mut self, now: &Now) {
+        if self.is_stopping || self.spool.is_failing() {
+            return;
+        }
+        for at in 0..SENDER_CONNECTIONS {
+            while self.senders[at].stage == Stage::Open
+                && self.senders[at].closing == Closing::No
+                && self.senders[at].session.is_ready()
+            {
+                let Some(message) = self.queue.next(self.spool.tick(now.instant)) else { return };
+                let session = &mut self.senders[at].session;
+                if session.begin(message, now, &self.config, &mut self.spool).is_err() {
+                    self.spool.set_aside(message);
+                    self.queue.remove(message);
+                    continue;
+                }
+                self.advance_sender(now, at);
+                self.touch(Connection::Sender(at));
+                if self.senders[at].session.attempt().is_some() {
+                    // It was decided without a word to the smarthost.
+                    if self.record_result(now, at).is_err() {
+                        break;
+                    }
+                    self.senders[at].session.recorded();
+                }
+            }
+        }
+    }
+
+    pub(super) fn expire_senders(&mut self, now: &Now) {
+        for at in 0..SENDER_CONNECTIONS {
+            let sender = &mut self.senders[at];
+            match sender.closing {
+                Closing::No if sender.session.deadline().is_some_and(|deadline| deadline <= now.instant) => {
+                    let mut output = Buffer::new(
+                        slice_of(&mut self.senders_output, at, SENDER_OUTPUT_OCTETS),
+                        &mut sender.output,
+                    );
+                    if sender.session.expired(now, &mut output) == Next::Close {
+                        sender.closing = Closing::By(now.instant + CLOSE_WITHIN);
+                    }
+                    self.touch(Connection::Sender(at));
+                }
+                Closing::By(by) if by <= now.instant => self.touch(Connection::Sender(at)),
+                Closing::No | Closing::By(_) => {}
+            }
+        }
+    }
+
+    pub(super) fn quit_senders(&mut self, now: &Now) {
+        for at in 0..SENDER_CONNECTIONS {
+            let sender = &mut self.senders[at];
+            if sender.stage != Stage::Open || sender.closing != Closing::No {
+                continue;
+            }
+            let mut output =
+                Buffer::new(slice_of(&mut self.senders_output, at, SENDER_OUTPUT_OCTETS), &mut sender.output);
+            if sender.session.quit(now, &mut output) == Next::Close {
+                sender.closing = Closing::By(now.instant + CLOSE_WITHIN);
+            }
+            self.touch(Connection::Sender(at));
+        }
+    }
+
+    /// When relaying wants a turn although nothing comes: a message falls due, or a resting route may be probed.
+    pub(super) fn relaying_due(&self, now: Instant) -> Option<Instant> {
+        if self.is_stopping || self.spool.is_failing() {
+            return None;
+        }
+        let tick = self.spool.tick(now);
+        let rests_until = self.route.deadline();
+        if self.queue.is_ready(tick) {
+            // What could begin has begun: only the route's rest holds it back.
+            return rests_until;
+        }
+        let due = now + self.queue.due()?.since(tick);
+        Some(rests_until.map_or(due, |until| until.max(due)))
+    }
+}
+
+/// The states and replies of a message whose time is over: who waited has failed, for the smarthost's last reason.
+fn give_up<'a>(
+    attempt: &Attempt<'_>,
+    given_up: &'a mut [RecipientState],
+) -> (&'a [RecipientState], heapless::Vec<KeptReply, REPLIES_KEPT>) {
+    let mut replies: heapless::Vec<KeptReply, REPLIES_KEPT> = attempt.replies.iter().cloned().collect();
+    let reason = attempt
+        .deferral
+        .cloned()
+        .unwrap_or_else(|| KeptReply { code: EXPIRED_CODE, text: EXPIRED_TEXT.iter().copied().collect() });
+    // A refused push means that all places are taken: the last one is shared.
+    let _ = replies.push(reason);
+    let reply = (replies.len() - 1) as u8;
+    let states = &mut given_up[..attempt.states.len()];
+    for (state, before) in states.iter_mut().zip(attempt.states) {
+        *state = if *before == RecipientState::Waiting { RecipientState::Failed { reply } } else { *before };
+    }
+    (states, replies)
+}
+
+/// One line for each thing that happened to the message.
+fn log_result(id: crate::spool::MessageId, attempt: &Attempt<'_>, next_try: Option<Duration>) {
+    if let Some(delivery) = attempt.delivery {
+        let delivered = attempt.states.iter().filter(|state| **state == RecipientState::Delivered).count();
+        log::info!(
+            "relayed id={id} recipients={delivered} reply=\"{} {}\"",
+            delivery.code,
+            delivery.text.escape_ascii()
+        );
+    }
+    for (place, reply) in attempt.replies.iter().enumerate() {
+        let failed = RecipientState::Failed { reply: place as u8 };
+        let count = attempt.states.iter().filter(|state| **state == failed).count();
+        log::warn!(
+            "failed id={id} recipients={count} reply=\"{} {}\"",
+            reply.code,
+            reply.text.escape_ascii()
+        );
+    }
+    if let Some(next_try) = next_try {
+        let next_try_s = next_try.0 / 1000;
+        match attempt.deferral {
+            Some(reply) => log::warn!(
+                "deferred id={id} reply=\"{} {}\" next-try={next_try_s}s",
+                reply.code,
+                reply.text.escape_ascii()
+            ),
+            None => log::warn!("deferred id={id} next-try={next_try_s}s"),
+        }
+    }
+}

@@ -1,0 +1,275 @@
+//! What becomes of one message's recipients while it is tried: each has its own result (RFC 5321 4.3 and 4.5.3.1.10).
+//!
+//! The result stays here until it is recorded in the spool, so that a disk which can't be written for a while delays it
+//! and no more. Only what the smarthost said marks a recipient as delivered or failed.
+use super::Fault;
+use crate::limits::{RECIPIENTS, REPLY_TEXT_OCTETS_MAX};
+use crate::spool::{
+    Damage, Device, Facts, KeptReply, MessageId, MessageIndex, REPLIES_KEPT, RecipientState, Store,
+};
+
+/// How an attempt ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// The smarthost, or what it offers, decided on all recipients that had to be tried.
+    Tried,
+    /// The route failed: recipients that are not settled were not tried, and the message is not charged.
+    RouteFault(Fault),
+    /// The message can't be read from the spool any more.
+    Damaged,
+}
+
+/// A finished attempt that waits to be recorded.
+#[derive(Clone, Copy, Debug)]
+pub struct Attempt<'a> {
+    /// Which message.
+    pub message: MessageIndex,
+    /// How it ended; recipients may have been settled before, however it ended.
+    pub ending: Ending,
+    /// True when a recipient was settled: `states` and `replies` are to be written down.
+    pub is_changed: bool,
+    /// Mail data was sent: the message may be at the smarthost without our knowing, and it may itself be what made the
+    /// smarthost close. It should not be the next to be tried again after a fault.
+    pub has_sent_mail_data: bool,
+    /// What has become of each recipient.
+    pub states: &'a [RecipientState],
+    /// The replies that failed recipients refer to.
+    pub replies: &'a [KeptReply],
+    /// The smarthost's 4yz to a recipient that waits still, or to the message.
+    pub deferral: Option<&'a KeptReply>,
+    /// The smarthost's 2yz to mail data that it took.
+    pub delivery: Option<&'a KeptReply>,
+}
+
+/// How far it is with a recipient that is not settled.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Mark {
+    /// Its turn comes in this transaction or the next.
+    #[default]
+    ToTry,
+    /// RCPT was written, its reply awaited.
+    Asked,
+    /// The smarthost took RCPT.
+    Accepted,
+    /// The smarthost said "later"; its turn comes in the next attempt.
+    Deferred,
+}
+
+/// The stage of an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    None,
+    UnderWay,
+    Finished(Ending),
+}
+
+/// The record of one message's attempt; one for each connection, its tables made at start.
+#[derive(Debug)]
+pub(super) struct Record {
+    pub(super) message: MessageIndex,
+    pub(super) id: MessageId,
+    /// Octets of its mail data.
+    pub(super) octets: u64,
+    pub(super) has_sent_mail_data: bool,
+    stage: Stage,
+    recipients: usize,
+    states: Box<[RecipientState]>,
+    marks: Box<[Mark]>,
+    /// No recipient before this place awaits its reply.
+    answered: usize,
+    replies: heapless::Vec<KeptReply, REPLIES_KEPT>,
+    is_changed: bool,
+    /// No further transaction in this attempt.
+    is_stopped: bool,
+    deferral: Option<KeptReply>,
+    delivery: Option<KeptReply>,
+}
+
+impl Record {
+    pub(super) fn new() -> Self {
+        Self {
+            message: MessageIndex(0),
+            id: MessageId::default(),
+            octets: 0,
+            has_sent_mail_data: false,
+            stage: Stage::None,
+            recipients: 0,
+            states: vec![RecipientState::default(); RECIPIENTS].into_boxed_slice(),
+            marks: vec![Mark::default(); RECIPIENTS].into_boxed_slice(),
+            answered: 0,
+            replies: heapless::Vec::new(),
+            is_changed: false,
+            is_stopped: false,
+            deferral: None,
+            delivery: None,
+        }
+    }
+
+    /// Begins with what the spool knows of `message`.
+    pub(super) fn begin<D: Device>(
+        &mut self,
+        message: MessageIndex,
+        facts: &Facts,
+        spool: &mut Store<D>,
+    ) -> Result<(), Damage> {
+        assert_eq!(self.stage, Stage::None, "the attempt before was not recorded");
+        let recipients = usize::from(facts.recipients);
+        // More than this board can hold can stand in the spool of a larger one only; it is kept and not relayed.
+        let states = self.states.get_mut(..recipients).ok_or(Damage)?;
+        spool.states(message, states)?;
+        self.replies = spool.replies(message)?;
+        self.marks[..recipients].fill(Mark::ToTry);
+        self.message = message;
+        self.id = facts.id;
+        self.octets = facts.octets;
+        self.recipients = recipients;
+        self.answered = 0;
+        self.has_sent_mail_data = false;
+        self.is_changed = false;
+        self.is_stopped = false;
+        self.deferral = None;
+        self.delivery = None;
+        self.stage = Stage::UnderWay;
+        Ok(())
+    }
+
+    pub(super) fn finish(&mut self, ending: Ending) {
+        if self.stage == Stage::UnderWay {
+            self.stage = Stage::Finished(ending);
+        }
+    }
+
+    pub(super) fn is_free(&self) -> bool {
+        self.stage == Stage::None
+    }
+
+    pub(super) fn recorded(&mut self) {
+        assert!(matches!(self.stage, Stage::Finished(_)), "no finished attempt waits to be recorded");
+        self.stage = Stage::None;
+    }
+
+    pub(super) fn attempt(&self) -> Option<Attempt<'_>> {
+        let Stage::Finished(ending) = self.stage else { return None };
+        Some(Attempt {
+            message: self.message,
+            ending,
+            is_changed: self.is_changed,
+            has_sent_mail_data: self.has_sent_mail_data,
+            states: &self.states[..self.recipients],
+            replies: &self.replies,
+            deferral: self.deferral.as_ref(),
+            delivery: self.delivery.as_ref(),
+        })
+    }
+
+    /// True when a recipient is left for a further transaction of this attempt.
+    pub(super) fn has_more(&self) -> bool {
+        !self.is_stopped && (0..self.recipients).any(|index| self.is_to_try(index))
+    }
+
+    /// True when RCPT is to be sent for the recipient at `index`.
+    pub(super) fn is_to_try(&self, index: usize) -> bool {
+        index < self.recipients
+            && self.states[index] == RecipientState::Waiting
+            && self.marks[index] == Mark::ToTry
+    }
+
+    /// A new transaction begins: replies to RCPT count from the first recipient again.
+    pub(super) fn begin_transaction(&mut self) {
+        self.answered = 0;
+    }
+
+    /// RCPT was written for the recipient at `index`; indexes of one transaction ascend.
+    pub(super) fn ask(&mut self, index: usize) {
+        self.marks[index] = Mark::Asked;
+    }
+
+    /// RCPT can't be written for the recipient at `index`.
+    pub(super) fn fail(&mut self, index: usize, code: u16, text: &[u8]) {
+        let reply = self.keep(code, text);
+        self.states[index] = RecipientState::Failed { reply };
+        self.is_changed = true;
+    }
+
+    /// The first asked recipient was accepted.
+    pub(super) fn accept_asked(&mut self) {
+        let index = self.next_asked();
+        self.marks[index] = Mark::Accepted;
+    }
+
+    /// The first asked recipient is one too many for this transaction.
+    pub(super) fn postpone_asked(&mut self) {
+        let index = self.next_asked();
+        self.marks[index] = Mark::ToTry;
+    }
+
+    /// The first asked recipient was refused for now.
+    pub(super) fn defer_asked(&mut self, code: u16, text: &[u8]) {
+        let index = self.next_asked();
+        self.marks[index] = Mark::Deferred;
+        self.deferral = Some(kept(code, text));
+    }
+
+    /// The first asked recipient was refused for good.
+    pub(super) fn fail_asked(&mut self, code: u16, text: &[u8]) {
+        let index = self.next_asked();
+        self.fail(index, code, text);
+    }
+
+    /// The smarthost took the mail data for all accepted recipients.
+    pub(super) fn deliver_accepted(&mut self, code: u16, text: &[u8]) {
+        self.settle(&[Mark::Accepted], RecipientState::Delivered);
+        self.delivery = Some(kept(code, text));
+    }
+
+    /// DATA or the mail data was refused for good, for all accepted recipients.
+    pub(super) fn fail_accepted(&mut self, code: u16, text: &[u8]) {
+        let reply = self.keep(code, text);
+        self.settle(&[Mark::Accepted], RecipientState::Failed { reply });
+    }
+
+    /// The message was refused for good: all recipients that were not refused one by one have failed.
+    pub(super) fn fail_rest(&mut self, code: u16, text: &[u8]) {
+        let reply = self.keep(code, text);
+        self.settle(&[Mark::ToTry, Mark::Asked], RecipientState::Failed { reply });
+    }
+
+    /// The message was refused for now: nothing more of it is tried in this attempt.
+    pub(super) fn defer_rest(&mut self, code: u16, text: &[u8]) {
+        self.deferral = Some(kept(code, text));
+        self.is_stopped = true;
+    }
+
+    fn next_asked(&mut self) -> usize {
+        let asked = self.marks[self.answered..self.recipients].iter().position(|mark| *mark == Mark::Asked);
+        let index = self.answered + asked.expect("no more replies are taken than RCPT commands were written");
+        self.answered = index + 1;
+        index
+    }
+
+    fn settle(&mut self, marks: &[Mark], to: RecipientState) {
+        for (state, mark) in self.states.iter_mut().zip(&self.marks).take(self.recipients) {
+            if *state == RecipientState::Waiting && marks.contains(mark) {
+                *state = to;
+                self.is_changed = true;
+            }
+        }
+    }
+
+    /// Keeps a reason of failure; past [`REPLIES_KEPT`] different ones the last one stands for what comes.
+    fn keep(&mut self, code: u16, text: &[u8]) -> u8 {
+        let is_same = |reply: &KeptReply| reply.code == code && reply.text == text;
+        let place = self.replies.iter().position(is_same).unwrap_or_else(|| {
+            // A refused push means that all places are taken: the last one is shared.
+            let _ = self.replies.push(kept(code, text));
+            self.replies.len() - 1
+        });
+        place as u8
+    }
+}
+
+/// A reply to be kept; `text` is cut to what is kept of one.
+pub(super) fn kept(code: u16, text: &[u8]) -> KeptReply {
+    let text = &text[..text.len().min(REPLY_TEXT_OCTETS_MAX)];
+    KeptReply { code, text: heapless::Vec::from_slice(text).expect("cut to the room there is") }
+}

@@ -1,0 +1,144 @@
+//! The mail data on its way out: the trace field on top (RFC 5321 4.4), the message with transparency (4.5.2), its end,
+//! and the reply to it (4.1.1.4, 4.2.5).
+//!
+//! The output is filled whenever half of it is free, in one go with the end of a small message. The octets come from
+//! the spool block by block; a block that can't be read ends the connection without the end of mail data, so that the
+//! smarthost throws away what it got.
+use core::fmt::{self, Write as _};
+
+use super::Fault;
+use super::session::{Session, Severity, State, Stop};
+use crate::buffer::Buffer;
+use crate::config::Config;
+use crate::smtp::stuffing::Stuffing;
+use crate::smtp::trace::{RECEIVED_OCTETS_MAX, Received};
+use crate::spool::{Device, Envelope, MessageId, Store};
+use crate::time::Duration;
+
+/// What is to be written next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    Trace,
+    Message,
+    End,
+}
+
+/// Mail data that is being sent.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct MailData {
+    step: Step,
+    stuffing: Stuffing,
+    is_void: bool,
+}
+
+impl MailData {
+    /// RFC 5321 4.5.3.2.5: between two moves of a transfer, however long it takes as a whole.
+    pub(super) const TIMEOUT: Duration = Duration::from_min(3);
+
+    /// The message is to be sent.
+    pub(super) const fn new() -> Self {
+        Self { step: Step::Trace, stuffing: Stuffing::new(), is_void: false }
+    }
+
+    /// The smarthost waits for mail data though it accepted no recipient: it gets an end and nothing more (RFC 2920 3.1).
+    pub(super) const fn void() -> Self {
+        Self { step: Step::End, stuffing: Stuffing::new(), is_void: true }
+    }
+}
+
+impl Session {
+    /// Writes mail data as far as the output has room.
+    pub(super) fn write_mail_data<D: Device>(
+        &mut self,
+        mut mail_data: MailData,
+        config: &Config,
+        output: &mut Buffer<'_>,
+        spool: &mut Store<D>,
+    ) -> Result<bool, Stop> {
+        let had = output.len();
+        if mail_data.step == Step::Trace && output.room() >= RECEIVED_OCTETS_MAX {
+            self.record.has_sent_mail_data = true;
+            // Recipients that are not of this transaction stand between the reader and the mail data.
+            while self.mail.next_recipient(spool)?.is_some() {}
+            write!(output, "{}", trace(&self.envelope, &config.hostname, self.record.id))
+                .expect("the room of the longest trace field was there");
+            mail_data.step = Step::Message;
+        }
+        if mail_data.step == Step::Message && output.room() > output.len() {
+            loop {
+                let octets = self.mail.mail_data(spool)?;
+                if octets.is_empty() {
+                    mail_data.step = Step::End;
+                    break;
+                }
+                let (there, taken) = (octets.len(), mail_data.stuffing.append(octets, output));
+                self.mail.consume(taken);
+                if taken < there {
+                    break;
+                }
+            }
+        }
+        let has_ended = mail_data.step == Step::End && mail_data.stuffing.end(output);
+        self.state = if has_ended {
+            State::Verdict { is_void: mail_data.is_void }
+        } else {
+            State::MailData(mail_data)
+        };
+        Ok(output.len() > had)
+    }
+
+    /// The reply to the end of mail data; it alone makes a recipient delivered.
+    pub(super) fn verdict(&mut self, is_void: bool, code: u16, severity: Severity) -> Result<(), Stop> {
+        match severity {
+            Severity::Intermediate => return Err(Stop::Fault(Fault::Protocol)),
+            // Whatever the smarthost makes of no message to nobody: the recipients were refused before.
+            Severity::Completion | Severity::Transient | Severity::Permanent if is_void => {}
+            Severity::Completion => self.record.deliver_accepted(code, self.replies.text()),
+            Severity::Transient | Severity::Permanent => self.refuse_accepted(code, severity)?,
+        }
+        self.is_reset_owed = false;
+        self.conclude();
+        Ok(())
+    }
+
+    /// A reply before the end of mail data. A refusal is taken for the verdict, so that a message which is dropped in
+    /// the middle is not sent again and again; there is nothing else that may be said there.
+    pub(super) fn early_reply(
+        &mut self,
+        mail_data: MailData,
+        code: u16,
+        severity: Severity,
+    ) -> Result<(), Stop> {
+        if mail_data.is_void || matches!(severity, Severity::Completion | Severity::Intermediate) {
+            return Err(Stop::Fault(Fault::Protocol));
+        }
+        self.refuse_accepted(code, severity)?;
+        Err(Stop::RefusedEarly)
+    }
+}
+
+/// The Received field of a message that leaves.
+pub(super) fn trace<'a>(envelope: &'a Envelope, hostname: &'a str, id: MessageId) -> Received<'a, MessageId> {
+    Received {
+        client: envelope.client,
+        client_name: &envelope.client_name,
+        hostname,
+        protocol: envelope.protocol.word(),
+        id,
+        arrival_unix_s: envelope.arrival.unix_s,
+    }
+}
+
+/// How many octets `value` is when written.
+pub(super) fn octets(value: &impl fmt::Display) -> u64 {
+    struct Count(u64);
+    impl fmt::Write for Count {
+        fn write_str(&mut self, text: &str) -> fmt::Result {
+            self.0 += text.len() as u64;
+            Ok(())
+        }
+    }
+    let mut count = Count(0);
+    write!(count, "{value}").expect("counting can't fail");
+    count.0
+}

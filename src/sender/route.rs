@@ -1,0 +1,276 @@
+//! The one route to the smarthost: when to connect, and when to let it rest after a fault.
+//!
+//! A fault of the route is not a fault of the message (RFC 5321 4.5.4.1): while the route rests nothing is tried and
+//! nothing is charged. After a fault one connection probes it, whatever the number of messages that wait; the rest
+//! grows from [`BACK_OFF_MIN`] to the configured bound until the smarthost has judged a message again.
+use core::fmt;
+
+use crate::config::Retry;
+use crate::jitter::Jitter;
+use crate::spool::KeptReply;
+use crate::time::{Duration, Instant};
+
+/// How long the route rests after the first fault.
+pub const BACK_OFF_MIN: Duration = Duration::from_s(1);
+
+/// What is wrong with the route. None of these says anything about a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The smarthost's name has no address.
+    Resolve,
+    /// No connection to its address.
+    Connect,
+    /// It greeted with another reply than 2yz.
+    Greeting,
+    /// It took neither EHLO nor HELO.
+    Hello,
+    /// It wants us to log in (530).
+    Unauthenticated,
+    /// It is about to close the connection (421).
+    TooBusy,
+    /// It doesn't speak SMTP, or a reply came that answers nothing.
+    Protocol,
+    /// It was silent for longer than RFC 5321 4.5.3.2 allows.
+    Timeout,
+    /// The connection ended before its time.
+    Lost,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Resolve => "its name has no address",
+            Self::Connect => "no connection",
+            Self::Greeting => "it refused the connection",
+            Self::Hello => "it refused EHLO and HELO",
+            Self::Unauthenticated => "it wants a login",
+            Self::TooBusy => "it closes the connection for now",
+            Self::Protocol => "it doesn't speak SMTP",
+            Self::Timeout => "it doesn't answer",
+            Self::Lost => "the connection was lost",
+        })
+    }
+}
+
+impl Fault {
+    /// The fault that a refusal of MAIL, RCPT, DATA or the mail data means, when it is not about the message. (421 is
+    /// about the connection wherever it comes.)
+    pub(super) const fn of_refusal(code: u16) -> Option<Self> {
+        match code {
+            530 => Some(Self::Unauthenticated),
+            _ => None,
+        }
+    }
+}
+
+/// How it stands with the route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// No connection, and nothing against making one.
+    Closed,
+    /// The first connection is being made, up to its first ready session.
+    Connecting,
+    /// There was a ready session, and no fault since.
+    Up,
+    /// Resting after a fault.
+    Waiting {
+        /// When one connection may probe it.
+        until: Instant,
+    },
+}
+
+/// The route's state, and its last fault for the log and the administrator.
+#[derive(Debug)]
+pub struct Route {
+    state: State,
+    /// Connections that are open or being opened.
+    connections: usize,
+    /// Faults since the smarthost last judged a message.
+    failures: u32,
+    last: Option<(Fault, Option<KeptReply>)>,
+}
+
+impl Default for Route {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Route {
+    /// A route that was never tried.
+    pub const fn new() -> Self {
+        Self { state: State::Closed, connections: 0, failures: 0, last: None }
+    }
+
+    /// How it stands.
+    pub fn state(&self) -> State {
+        self.state
+    }
+
+    /// Faults since the smarthost last judged a message.
+    pub fn failures(&self) -> u32 {
+        self.failures
+    }
+
+    /// The last fault, with the reply that told it; kept until the smarthost judges a message.
+    pub fn last_fault(&self) -> Option<(Fault, Option<&KeptReply>)> {
+        self.last.as_ref().map(|(fault, reply)| (*fault, reply.as_ref()))
+    }
+
+    /// True when a connection may be opened at `now`, as far as the route is concerned.
+    pub fn may_connect(&self, now: Instant) -> bool {
+        match self.state {
+            State::Closed => self.connections == 0,
+            State::Connecting => false,
+            State::Up => true,
+            // What is left of connections from before the fault has to end first: one probe at a time.
+            State::Waiting { until } => now >= until && self.connections == 0,
+        }
+    }
+
+    /// When a connection may be opened again; `None` when no time is waited for.
+    pub fn deadline(&self) -> Option<Instant> {
+        match self.state {
+            State::Waiting { until } if self.connections == 0 => Some(until),
+            State::Closed | State::Connecting | State::Up | State::Waiting { .. } => None,
+        }
+    }
+
+    /// A connection is being opened, which [`Route::may_connect`] allowed. It ends in [`Route::ended`].
+    pub fn connecting(&mut self) {
+        self.connections += 1;
+        if self.state != State::Up {
+            self.state = State::Connecting;
+        }
+    }
+
+    /// A session is ready to take a message.
+    pub fn ready(&mut self) {
+        if self.state == State::Connecting {
+            self.state = State::Up;
+        }
+    }
+
+    /// The smarthost judged a message, whichever way: the route works.
+    pub fn worked(&mut self) {
+        self.failures = 0;
+        self.last = None;
+    }
+
+    /// A connection ended, or was never made; with a fault the route rests. Faults of several connections at once count
+    /// as one. Returns how long it rests, when it is this fault that makes it.
+    pub fn ended(
+        &mut self,
+        fault: Option<(Fault, Option<&KeptReply>)>,
+        now: Instant,
+        retry: &Retry,
+        jitter: &mut Jitter,
+    ) -> Option<Duration> {
+        assert!(self.connections > 0, "no connection was opened");
+        self.connections -= 1;
+        let Some((fault, reply)) = fault else {
+            if self.connections == 0 && !matches!(self.state, State::Waiting { .. }) {
+                self.state = State::Closed;
+            }
+            return None;
+        };
+        self.last = Some((fault, reply.cloned()));
+        if matches!(self.state, State::Waiting { .. }) {
+            return None;
+        }
+        let rest = Duration(BACK_OFF_MIN.0 << self.failures.min(32)).min(retry.route_longest);
+        let rest = jitter.spread(rest).min(retry.route_longest).max(BACK_OFF_MIN);
+        self.failures = self.failures.saturating_add(1);
+        self.state = State::Waiting { until: now + rest };
+        Some(rest)
+    }
+
+    /// Ends a rest at once: somebody asked for it, or the network came up.
+    pub fn retry(&mut self, now: Instant) {
+        if let State::Waiting { until } = &mut self.state {
+            *until = (*until).min(now);
+        }
+        self.failures = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RETRY: Retry = Retry {
+        first: Duration::from_min(1),
+        longest: Duration::from_min(120),
+        route_longest: Duration::from_min(5),
+        give_up: Duration::from_min(7200),
+        hold: Duration::from_min(43_200),
+    };
+    const FAULT: Option<(Fault, Option<&KeptReply>)> = Some((Fault::Connect, None));
+
+    /// C-4.5.4.1-e: one probe at a time, less and less often, within bounds.
+    #[test]
+    fn rests_longer_with_each_fault_up_to_the_bound() {
+        let (mut route, mut jitter, mut now) = (Route::new(), Jitter::new(1), Instant(0));
+        let mut rests = Vec::new();
+        for _ in 0..60 {
+            assert!(route.may_connect(now));
+            route.connecting();
+            assert!(!route.may_connect(now), "one probe at a time");
+            let rest = route.ended(FAULT, now, &RETRY, &mut jitter).unwrap();
+            assert!(!route.may_connect(now));
+            assert_eq!(route.deadline(), Some(now + rest));
+            now = now + rest;
+            rests.push(rest);
+        }
+        assert!(rests[0] < Duration::from_s(2));
+        assert!(rests[..8].is_sorted(), "{rests:?}");
+        assert!(rests[9..].iter().all(|rest| (Duration::from_s(225)..=RETRY.route_longest).contains(rest)));
+    }
+
+    #[test]
+    fn only_a_judged_message_makes_the_rests_short_again() {
+        let (mut route, mut jitter, mut now) = (Route::new(), Jitter::new(2), Instant(0));
+        let mut rests = Vec::new();
+        for is_judged in [false, false, false, true] {
+            route.connecting();
+            route.ready();
+            assert_eq!(route.state(), State::Up);
+            assert!(route.may_connect(now), "a working route takes more connections");
+            if is_judged {
+                route.worked();
+                assert_eq!(route.last_fault(), None);
+            }
+            let rest = route.ended(FAULT, now, &RETRY, &mut jitter).unwrap();
+            now = now + rest;
+            rests.push(rest);
+        }
+        assert!(rests[2] >= Duration::from_s(3) && rests[3] < Duration::from_s(2), "{rests:?}");
+    }
+
+    #[test]
+    fn faults_at_once_count_once_and_a_probe_waits_for_the_last_connection() {
+        let (mut route, mut jitter) = (Route::new(), Jitter::new(3));
+        route.connecting();
+        route.ready();
+        route.connecting();
+        let rest = route.ended(FAULT, Instant(0), &RETRY, &mut jitter).unwrap();
+        let later = Instant(0) + rest;
+        assert!(!route.may_connect(later));
+        assert_eq!(route.deadline(), None);
+        assert_eq!(route.ended(FAULT, Instant(0), &RETRY, &mut jitter), None);
+        assert_eq!(route.failures(), 1);
+        assert!(route.may_connect(later));
+        route.retry(Instant(0));
+        assert!(route.may_connect(Instant(0)));
+    }
+
+    #[test]
+    fn a_polite_end_is_no_fault() {
+        let (mut route, mut jitter) = (Route::new(), Jitter::new(4));
+        route.connecting();
+        route.ready();
+        assert_eq!(route.ended(None, Instant(0), &RETRY, &mut jitter), None);
+        assert_eq!(route.state(), State::Closed);
+        assert!(route.may_connect(Instant(0)));
+    }
+}

@@ -1,0 +1,488 @@
+//! One connection to the smarthost, from its greeting to QUIT (RFC 5321 3.1, 3.2, 3.8, 4.1.1.1, 4.1.1.10, 4.5.3.2).
+//!
+//! ```text
+//! Closed -> Greeting -> Hello -> Ready <-> Transaction -> MailData -> Verdict -> Ready or the next Transaction
+//!                                Ready -> Quit -> Closed
+//! ```
+//! Replies are counted against commands; one that answers nothing ends the session, and so do 421, a reply that is none,
+//! silence, and a closed connection: each is a [`Fault`] of the route, and the message that was under way is not
+//! charged. A result stays in the session, past the connection's end, until [`Session::recorded`].
+//!
+//! The driver writes the output and reads input whenever it can, calls [`Session::advance`] after either, and calls
+//! [`Session::lost`] only when all that was read before has been handed over. What to do within a mail transaction
+//! stands in `transaction.rs`, the mail data in `mail_data.rs`.
+use core::net::IpAddr;
+
+use super::Fault;
+use super::attempt::{Attempt, Ending, Record, kept};
+use super::extensions::Extensions;
+use super::mail_data::{MailData, octets, trace};
+use super::transaction::Transaction;
+use crate::buffer::Buffer;
+use crate::config::Config;
+use crate::limits::{DOMAIN_OCTETS_MAX, SENDER_OUTPUT_OCTETS, SENDER_SLOT_OCTETS};
+use crate::smtp::Next;
+use crate::smtp::reply_reader::{ReplyLine, ReplyReader};
+use crate::smtp::trace::{AddressLiteral, RECEIVED_OCTETS_MAX};
+use crate::spool::{Damage, Device, Envelope, KeptReply, MessageIndex, Protocol, Reader, Store};
+use crate::time::{Duration, Instant, Now};
+
+/// Room that must be in the output before a command is written; no command is longer (RFC 5321 4.5.3.1.4).
+pub(super) const COMMAND_OCTETS_MAX: usize = 512;
+const _: () = assert!(COMMAND_OCTETS_MAX >= "EHLO \r\n".len() + DOMAIN_OCTETS_MAX);
+const _: () =
+    assert!(SENDER_OUTPUT_OCTETS >= COMMAND_OCTETS_MAX && SENDER_OUTPUT_OCTETS >= RECEIVED_OCTETS_MAX);
+const _: () = assert!(size_of::<Session>() <= SENDER_SLOT_OCTETS);
+
+/// RFC 5321 4.5.3.2.1, and what we allow EHLO.
+const GREETING_TIMEOUT: Duration = Duration::from_min(5);
+/// RFC 5321 4.5.3.2.6.
+const VERDICT_TIMEOUT: Duration = Duration::from_min(10);
+/// How long the reply to QUIT is waited for.
+const QUIT_TIMEOUT: Duration = Duration::from_s(5);
+/// How long a connection without a message is kept.
+const IDLE_TIMEOUT: Duration = Duration::from_s(10);
+
+/// Where the session stands.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum State {
+    /// No connection.
+    Closed,
+    /// The greeting is awaited.
+    Greeting,
+    /// EHLO, or after its refusal HELO, is to be written, or its reply awaited.
+    Hello { is_helo: bool, is_written: bool },
+    /// A message may be begun.
+    Ready,
+    /// From MAIL to the reply to DATA.
+    Transaction(Transaction),
+    /// Behind 354.
+    MailData(MailData),
+    /// The reply to the end of mail data is awaited.
+    Verdict {
+        /// No recipient was accepted: the end of mail data was all that was sent.
+        is_void: bool,
+    },
+    /// The reply to QUIT is awaited.
+    Quit,
+}
+
+/// Why the session ends before its time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stop {
+    /// The route failed.
+    Fault(Fault),
+    /// The message can't be read.
+    Damaged,
+    /// The mail data was refused before its end; there is no way on in this connection but to send it all.
+    RefusedEarly,
+    /// The smarthost doesn't want to wait for more messages.
+    Farewell,
+}
+
+impl From<Damage> for Stop {
+    fn from(Damage: Damage) -> Self {
+        Self::Damaged
+    }
+}
+
+/// What a reply code means by its first digit (RFC 5321 4.2.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Severity {
+    /// 2yz.
+    Completion,
+    /// 3yz.
+    Intermediate,
+    /// 4yz.
+    Transient,
+    /// 5yz.
+    Permanent,
+}
+
+impl Severity {
+    fn of(code: u16) -> Self {
+        match code / 100 {
+            2 => Self::Completion,
+            3 => Self::Intermediate,
+            4 => Self::Transient,
+            5 => Self::Permanent,
+            other => unreachable!("the reader lets no code of {other}yz through"),
+        }
+    }
+}
+
+/// The client side of one connection. Its tables are made once.
+#[derive(Debug)]
+pub struct Session {
+    pub(super) state: State,
+    deadline: Instant,
+    local: IpAddr,
+    pub(super) replies: ReplyReader,
+    pub(super) extensions: Extensions,
+    /// A transaction is open at the smarthost that was not brought to its end (RFC 5321 4.1.4).
+    pub(super) is_reset_owed: bool,
+    /// The smarthost judged a message on this connection.
+    has_served: bool,
+    fault: Option<Fault>,
+    fault_reply: Option<KeptReply>,
+    pub(super) record: Record,
+    pub(super) envelope: Envelope,
+    pub(super) mail: Reader,
+    /// Octets of the Received field that comes on top of the message.
+    pub(super) trace_octets: u64,
+    /// Recipients that the smarthost takes in one transaction, as far as this message has shown.
+    pub(super) recipients_max: u16,
+}
+
+impl Default for Session {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Session {
+    /// A session without a connection.
+    pub fn new() -> Self {
+        let nowhere = IpAddr::V4(core::net::Ipv4Addr::UNSPECIFIED);
+        Self {
+            state: State::Closed,
+            deadline: Instant::default(),
+            local: nowhere,
+            replies: ReplyReader::new(),
+            extensions: Extensions::default(),
+            is_reset_owed: false,
+            has_served: false,
+            fault: None,
+            fault_reply: None,
+            record: Record::new(),
+            envelope: Envelope {
+                client: nowhere,
+                client_name: heapless::Vec::new(),
+                protocol: Protocol::Smtp,
+                arrival: crate::time::Wall { unix_s: 0, is_trusted: false },
+                reverse_path: heapless::Vec::new(),
+                body_is_8bit: false,
+                utf8: false,
+                ret: 0,
+                envid: heapless::Vec::new(),
+            },
+            mail: Reader::new(),
+            trace_octets: 0,
+            recipients_max: 0,
+        }
+    }
+
+    /// The connection stands, with empty buffers; `local` is our end's address. The greeting comes first.
+    pub fn connected(&mut self, now: &Now, local: IpAddr) {
+        assert!(matches!(self.state, State::Closed), "the connection before has not ended");
+        self.local = local.to_canonical();
+        self.replies.reset();
+        self.extensions = Extensions::default();
+        self.is_reset_owed = false;
+        self.has_served = false;
+        self.fault = None;
+        self.fault_reply = None;
+        self.state = State::Greeting;
+        self.arm(now);
+    }
+
+    /// Takes replies off `input` and writes what comes next to `output`, as far as both go. Call it after each read and
+    /// after each write.
+    pub fn advance<D: Device>(
+        &mut self,
+        now: &Now,
+        config: &Config,
+        input: &mut Buffer<'_>,
+        output: &mut Buffer<'_>,
+        spool: &mut Store<D>,
+    ) -> Next {
+        loop {
+            let read = self.read(config, input);
+            let moved = read.and_then(|has_read| Ok(self.write(config, output, spool)? || has_read));
+            match moved {
+                Ok(false) if matches!(self.state, State::Closed) => return Next::Close,
+                Ok(false) => return Next::Continue,
+                Ok(true) => self.arm(now),
+                Err(stop) => return self.stop(stop, now, output),
+            }
+        }
+    }
+
+    /// The connection is gone. A message that was under way becomes a fault of the route; so does a connection that
+    /// ended before the smarthost judged any message.
+    pub fn lost(&mut self) {
+        let is_fault = match self.state {
+            State::Closed | State::Quit => false,
+            State::Ready => !self.has_served,
+            State::Greeting
+            | State::Hello { .. }
+            | State::Transaction(_)
+            | State::MailData(_)
+            | State::Verdict { .. } => true,
+        };
+        if is_fault {
+            self.fail(Fault::Lost);
+        }
+        self.state = State::Closed;
+    }
+
+    /// When [`Session::expired`] is to be called; `None` without a connection.
+    pub fn deadline(&self) -> Option<Instant> {
+        (!matches!(self.state, State::Closed)).then_some(self.deadline)
+    }
+
+    /// The deadline has passed: an idle connection is ended politely, any other is given up.
+    pub fn expired(&mut self, now: &Now, output: &mut Buffer<'_>) -> Next {
+        if now.instant < self.deadline {
+            return Next::Continue;
+        }
+        match self.state {
+            State::Ready => self.quit(now, output),
+            State::Closed | State::Quit => {
+                self.state = State::Closed;
+                Next::Close
+            }
+            State::Greeting
+            | State::Hello { .. }
+            | State::Transaction(_)
+            | State::MailData(_)
+            | State::Verdict { .. } => self.stop(Stop::Fault(Fault::Timeout), now, output),
+        }
+    }
+
+    /// True when [`Session::begin`] may be called.
+    pub fn is_ready(&self) -> bool {
+        matches!(self.state, State::Ready) && self.record.is_free()
+    }
+
+    /// True while there is a connection.
+    pub fn is_connected(&self) -> bool {
+        !matches!(self.state, State::Closed)
+    }
+
+    /// Begins to relay `message`; go on with [`Session::advance`]. Damage leaves the session ready.
+    pub fn begin<D: Device>(
+        &mut self,
+        message: MessageIndex,
+        now: &Now,
+        config: &Config,
+        spool: &mut Store<D>,
+    ) -> Result<(), Damage> {
+        assert!(self.is_ready());
+        let envelope = self.mail.open(spool, message)?;
+        self.record.begin(message, &spool.facts(message), spool)?;
+        self.envelope = envelope;
+        self.recipients_max = Transaction::RECIPIENTS_MAX;
+        self.trace_octets = octets(&trace(&self.envelope, &config.hostname, self.record.id));
+        self.refuse_unsendable();
+        if self.record.has_more() {
+            self.state = State::Transaction(Transaction::first(self.is_reset_owed));
+            self.arm(now);
+        } else {
+            self.record.finish(Ending::Tried);
+        }
+        Ok(())
+    }
+
+    /// A finished attempt that waits to be recorded.
+    pub fn attempt(&self) -> Option<Attempt<'_>> {
+        self.record.attempt()
+    }
+
+    /// The finished attempt was recorded; the session is free for the next message.
+    pub fn recorded(&mut self) {
+        self.record.recorded();
+    }
+
+    /// What went wrong with the route on this connection, until the next one is made.
+    pub fn fault(&self) -> Option<Fault> {
+        self.fault
+    }
+
+    /// The reply that told the fault, if one did.
+    pub fn fault_reply(&self) -> Option<&KeptReply> {
+        self.fault_reply.as_ref()
+    }
+
+    /// Ends the connection as politely as its state allows. A message under way counts as if the connection were lost.
+    pub fn quit(&mut self, now: &Now, output: &mut Buffer<'_>) -> Next {
+        let waits = matches!(self.state, State::Ready) && output.is_empty();
+        if waits {
+            output.append(b"QUIT\r\n");
+            self.state = State::Quit;
+            self.arm(now);
+            Next::Continue
+        } else {
+            self.record.finish(Ending::RouteFault(Fault::Lost));
+            self.leave(output);
+            Next::Close
+        }
+    }
+
+    fn read(&mut self, config: &Config, input: &mut Buffer<'_>) -> Result<bool, Stop> {
+        let mut has_read = false;
+        while let Some(line) = self.next_line(input)? {
+            if matches!(self.state, State::Hello { is_helo: false, .. })
+                && matches!(line, ReplyLine::Middle | ReplyLine::Last)
+            {
+                self.extensions.take(self.replies.text(), &config.smarthost.discard);
+            }
+            if line.is_end() {
+                has_read = true;
+                self.reply()?;
+            }
+        }
+        Ok(has_read)
+    }
+
+    fn next_line(&mut self, input: &mut Buffer<'_>) -> Result<Option<ReplyLine>, Stop> {
+        if matches!(self.state, State::Closed) {
+            // Whatever comes behind the last reply that is of interest.
+            input.clear();
+        }
+        self.replies.read(input).map_err(|_malformed| Stop::Fault(Fault::Protocol))
+    }
+
+    fn reply(&mut self) -> Result<(), Stop> {
+        let code = self.replies.code();
+        let severity = Severity::of(code);
+        if code == 421 {
+            let is_between_messages = self.has_served && matches!(self.state, State::Ready);
+            return Err(if is_between_messages { Stop::Farewell } else { Stop::Fault(Fault::TooBusy) });
+        }
+        match (self.state, severity) {
+            (State::Closed | State::Quit, _) => {
+                self.state = State::Closed;
+                Ok(())
+            }
+            (State::Greeting, Severity::Completion) => {
+                self.state = State::Hello { is_helo: false, is_written: false };
+                Ok(())
+            }
+            (State::Greeting, _) => Err(Stop::Fault(Fault::Greeting)),
+            (State::Hello { is_written: false, .. } | State::Ready, _) => Err(Stop::Fault(Fault::Protocol)),
+            (State::Hello { .. }, Severity::Completion) => {
+                self.state = State::Ready;
+                Ok(())
+            }
+            (State::Hello { is_helo: false, .. }, Severity::Permanent) => {
+                self.extensions = Extensions::default();
+                self.state = State::Hello { is_helo: true, is_written: false };
+                Ok(())
+            }
+            (State::Hello { .. }, _) => Err(Stop::Fault(Fault::Hello)),
+            (State::Transaction(transaction), _) => self.transaction_reply(transaction, code, severity),
+            (State::MailData(mail_data), _) => self.early_reply(mail_data, code, severity),
+            (State::Verdict { is_void }, _) => self.verdict(is_void, code, severity),
+        }
+    }
+
+    fn write<D: Device>(
+        &mut self,
+        config: &Config,
+        output: &mut Buffer<'_>,
+        spool: &mut Store<D>,
+    ) -> Result<bool, Stop> {
+        match self.state {
+            State::Hello { is_helo, is_written: false } => Ok(self.write_hello(is_helo, config, output)),
+            State::Transaction(transaction) => self.write_transaction(transaction, output, spool),
+            State::MailData(mail_data) => self.write_mail_data(mail_data, config, output, spool),
+            State::Closed
+            | State::Greeting
+            | State::Hello { is_written: true, .. }
+            | State::Ready
+            | State::Verdict { .. }
+            | State::Quit => Ok(false),
+        }
+    }
+
+    /// The argument is our name where it has dots, else the address of our end (RFC 5321 4.1.1.1 and 4.1.4).
+    fn write_hello(&mut self, is_helo: bool, config: &Config, output: &mut Buffer<'_>) -> bool {
+        if output.room() < COMMAND_OCTETS_MAX {
+            return false;
+        }
+        output.append(if is_helo { b"HELO " } else { b"EHLO " });
+        if config.hostname.contains('.') {
+            output.append(config.hostname.as_bytes());
+        } else {
+            core::fmt::write(output, format_args!("{}", AddressLiteral(self.local)))
+                .expect("an address literal is shorter than a command");
+        }
+        output.append(b"\r\n");
+        self.state = State::Hello { is_helo, is_written: true };
+        true
+    }
+
+    /// The mail transaction has come to its end, whatever the smarthost said: the next group of recipients, or the
+    /// message is done.
+    pub(super) fn conclude(&mut self) {
+        self.has_served = true;
+        if self.record.has_more() {
+            self.state = State::Transaction(Transaction::next());
+        } else {
+            self.record.finish(Ending::Tried);
+            self.state = State::Ready;
+        }
+    }
+
+    fn fail(&mut self, fault: Fault) {
+        self.fault = Some(fault);
+        let is_told_by_reply =
+            matches!(fault, Fault::Greeting | Fault::Hello | Fault::Unauthenticated | Fault::TooBusy);
+        self.fault_reply = is_told_by_reply.then(|| kept(self.replies.code(), self.replies.text()));
+        self.record.finish(Ending::RouteFault(fault));
+    }
+
+    fn stop(&mut self, stop: Stop, now: &Now, output: &mut Buffer<'_>) -> Next {
+        match stop {
+            // Nothing that comes behind QUIT matters.
+            Stop::Fault(_) if matches!(self.state, State::Quit) => {}
+            Stop::Fault(fault) => self.fail(fault),
+            Stop::Damaged => self.record.finish(Ending::Damaged),
+            Stop::RefusedEarly => self.record.finish(Ending::Tried),
+            Stop::Farewell => {}
+        }
+        let is_refused = matches!(stop, Stop::Fault(Fault::Greeting | Fault::Hello));
+        if is_refused && output.is_empty() {
+            // RFC 5321 3.1: a server that greets with 554 waits for QUIT.
+            output.append(b"QUIT\r\n");
+            self.state = State::Quit;
+            self.arm(now);
+            return Next::Continue;
+        }
+        self.leave(output);
+        Next::Close
+    }
+
+    /// Says QUIT where it can't be taken for mail data, and is done.
+    fn leave(&mut self, output: &mut Buffer<'_>) {
+        match self.state {
+            // What isn't sent yet of the mail data must not arrive: its end would be an order to deliver.
+            State::MailData(_) => output.clear(),
+            State::Verdict { .. } if !output.is_empty() => output.clear(),
+            State::Greeting
+            | State::Hello { .. }
+            | State::Ready
+            | State::Transaction(_)
+            | State::Verdict { .. } => {
+                if output.room() >= b"QUIT\r\n".len() {
+                    output.append(b"QUIT\r\n");
+                }
+            }
+            State::Closed | State::Quit => {}
+        }
+        self.state = State::Closed;
+    }
+
+    fn arm(&mut self, now: &Now) {
+        let timeout = match &self.state {
+            State::Closed | State::Quit => QUIT_TIMEOUT,
+            State::Greeting | State::Hello { .. } => GREETING_TIMEOUT,
+            State::Ready => IDLE_TIMEOUT,
+            State::Transaction(transaction) => transaction.timeout(),
+            State::MailData(_) => MailData::TIMEOUT,
+            State::Verdict { .. } => VERDICT_TIMEOUT,
+        };
+        self.deadline = now.instant + timeout;
+    }
+}

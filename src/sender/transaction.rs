@@ -1,0 +1,337 @@
+//! A mail transaction up to the reply to DATA (RFC 5321 3.3, 4.1.1.2 to 4.1.1.4), in one flight where the smarthost
+//! offers PIPELINING (RFC 2920), else command by command.
+//!
+//! RCPT commands are written as the output has room, while replies are read: with any number of recipients neither side
+//! waits for the other for ever. Each transaction settles or postpones its recipients one by one; 452 or 552 behind an
+//! accepted recipient means "too many" and opens a further transaction (RFC 5321 4.5.3.1.8 and 4.5.3.1.10). Each
+//! transaction decides on one recipient at least, so that their number is bounded.
+use super::Fault;
+use super::mail_data::MailData;
+use super::session::{COMMAND_OCTETS_MAX, Session, Severity, State, Stop};
+use crate::buffer::Buffer;
+use crate::limits::PATH_OCTETS_MAX;
+use crate::spool::{Device, Store};
+use crate::time::Duration;
+
+/// What is to be written next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    /// Nothing yet: the message is to be opened again.
+    Open,
+    Rset,
+    Mail,
+    Recipients,
+    Data,
+    /// Nothing more: replies are awaited.
+    Wait,
+}
+
+/// A transaction between its first command and the reply to DATA. Replies come in the order of the fields.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Transaction {
+    step: Step,
+    is_rset_awaited: bool,
+    is_mail_awaited: bool,
+    /// RCPT commands without a reply.
+    recipients_awaited: u16,
+    is_data_awaited: bool,
+    /// MAIL was accepted.
+    is_open: bool,
+    /// MAIL was refused.
+    is_refused: bool,
+    /// The smarthost takes no more recipients.
+    is_full: bool,
+    /// Recipients read from the spool.
+    read: u16,
+    /// RCPT commands written.
+    asked: u16,
+    accepted: u16,
+}
+
+impl Transaction {
+    /// Recipients of one transaction; each server takes so many (RFC 5321 4.5.3.1.8).
+    pub(super) const RECIPIENTS_MAX: u16 = 100;
+
+    const NEW: Self = Self {
+        step: Step::Open,
+        is_rset_awaited: false,
+        is_mail_awaited: false,
+        recipients_awaited: 0,
+        is_data_awaited: false,
+        is_open: false,
+        is_refused: false,
+        is_full: false,
+        read: 0,
+        asked: 0,
+        accepted: 0,
+    };
+
+    /// The first one of a message, which has just been opened.
+    pub(super) const fn first(is_reset_owed: bool) -> Self {
+        Self { step: if is_reset_owed { Step::Rset } else { Step::Mail }, ..Self::NEW }
+    }
+
+    /// A further one of the same message.
+    pub(super) const fn next() -> Self {
+        Self::NEW
+    }
+
+    /// RFC 5321 4.5.3.2.2 to 4.5.3.2.4.
+    pub(super) const fn timeout(&self) -> Duration {
+        let is_data_next = self.is_data_awaited
+            && !self.is_rset_awaited
+            && !self.is_mail_awaited
+            && self.recipients_awaited == 0;
+        Duration::from_min(if is_data_next { 2 } else { 5 })
+    }
+
+    const fn is_awaiting(&self) -> bool {
+        self.is_rset_awaited || self.is_mail_awaited || self.recipients_awaited > 0 || self.is_data_awaited
+    }
+}
+
+impl Session {
+    /// Fails what can't be sent to this smarthost at all, before a command is written.
+    pub(super) fn refuse_unsendable(&mut self) {
+        let offered = &self.extensions;
+        let octets = self.octets();
+        if self.envelope.utf8 && !offered.smtputf8 {
+            self.record.fail_rest(553, b"5.6.7 the smarthost does not offer SMTPUTF8");
+        } else if !is_sendable(&self.envelope.reverse_path, self.envelope.utf8) {
+            self.record.fail_rest(553, b"5.1.7 the reverse-path can't be sent");
+        } else if self.envelope.body_is_8bit && !offered.eight_bit_mime {
+            self.record.fail_rest(554, b"5.6.3 the smarthost does not offer 8BITMIME");
+        } else if offered.size_max != 0 && octets > offered.size_max {
+            self.record.fail_rest(552, b"5.3.4 the message is larger than the smarthost takes");
+        }
+    }
+
+    /// Writes the next commands, as far as the output has room and, without PIPELINING, no reply is awaited.
+    pub(super) fn write_transaction<D: Device>(
+        &mut self,
+        mut transaction: Transaction,
+        output: &mut Buffer<'_>,
+        spool: &mut Store<D>,
+    ) -> Result<bool, Stop> {
+        let mut has_written = false;
+        while output.room() >= COMMAND_OCTETS_MAX
+            && (self.extensions.pipelining || !transaction.is_awaiting())
+            && transaction.step != Step::Wait
+        {
+            has_written = true;
+            match transaction.step {
+                Step::Open => {
+                    self.envelope = self.mail.open(spool, self.record.message)?;
+                    self.record.begin_transaction();
+                    transaction.step = Transaction::first(self.is_reset_owed).step;
+                }
+                Step::Rset => {
+                    output.append(b"RSET\r\n");
+                    transaction.is_rset_awaited = true;
+                    transaction.step = Step::Mail;
+                }
+                Step::Mail => {
+                    self.write_mail(output);
+                    transaction.is_mail_awaited = true;
+                    transaction.step = Step::Recipients;
+                }
+                Step::Recipients => self.write_recipient(&mut transaction, output, spool)?,
+                Step::Data => {
+                    if transaction.asked == 0 && self.record.has_more() {
+                        // Fewer recipients stand in the message than its head says.
+                        return Err(Stop::Damaged);
+                    }
+                    let is_for_nobody = transaction.accepted == 0 && !transaction.is_awaiting();
+                    if !transaction.is_refused && transaction.asked > 0 && !is_for_nobody {
+                        output.append(b"DATA\r\n");
+                        transaction.is_data_awaited = true;
+                    }
+                    transaction.step = Step::Wait;
+                }
+                Step::Wait => unreachable!("the loop ends there"),
+            }
+        }
+        self.go_on(transaction);
+        Ok(has_written)
+    }
+
+    /// Octets of the mail data as it leaves, before transparency (RFC 1870 5).
+    fn octets(&self) -> u64 {
+        self.record.octets.saturating_add(self.trace_octets)
+    }
+
+    fn write_mail(&self, output: &mut Buffer<'_>) {
+        output.append(b"MAIL FROM:<");
+        output.append(&self.envelope.reverse_path);
+        output.append(b">");
+        if self.extensions.size {
+            core::fmt::write(output, format_args!(" SIZE={}", self.octets()))
+                .expect("the room of a command was there");
+        }
+        if self.envelope.body_is_8bit {
+            output.append(b" BODY=8BITMIME");
+        }
+        if self.envelope.utf8 {
+            output.append(b" SMTPUTF8");
+        }
+        output.append(b"\r\n");
+    }
+
+    /// Writes RCPT for the next recipient of the spool, when it is one to be tried.
+    fn write_recipient<D: Device>(
+        &mut self,
+        transaction: &mut Transaction,
+        output: &mut Buffer<'_>,
+        spool: &mut Store<D>,
+    ) -> Result<(), Stop> {
+        let is_enough =
+            transaction.is_refused || transaction.is_full || transaction.asked >= self.recipients_max;
+        let next = if is_enough { None } else { self.mail.next_recipient(spool)? };
+        let Some(recipient) = next else {
+            transaction.step = Step::Data;
+            return Ok(());
+        };
+        let index = usize::from(transaction.read);
+        transaction.read += 1;
+        if !self.record.is_to_try(index) {
+            return Ok(());
+        }
+        if !is_sendable(&recipient.forward_path, self.envelope.utf8) {
+            self.record.fail(index, 553, b"5.1.3 the forward-path can't be sent");
+            return Ok(());
+        }
+        output.append(b"RCPT TO:<");
+        output.append(&recipient.forward_path);
+        output.append(b">\r\n");
+        self.record.ask(index);
+        transaction.asked += 1;
+        transaction.recipients_awaited += 1;
+        Ok(())
+    }
+
+    /// Takes the reply to the first command that awaits one.
+    pub(super) fn transaction_reply(
+        &mut self,
+        mut transaction: Transaction,
+        code: u16,
+        severity: Severity,
+    ) -> Result<(), Stop> {
+        if transaction.is_rset_awaited {
+            transaction.is_rset_awaited = false;
+            if severity != Severity::Completion {
+                return Err(Stop::Fault(Fault::Protocol));
+            }
+            self.is_reset_owed = false;
+        } else if transaction.is_mail_awaited {
+            transaction.is_mail_awaited = false;
+            self.mail_reply(&mut transaction, code, severity)?;
+        } else if transaction.recipients_awaited > 0 {
+            transaction.recipients_awaited -= 1;
+            if !transaction.is_refused {
+                self.recipient_reply(&mut transaction, code, severity)?;
+            }
+        } else if transaction.is_data_awaited {
+            transaction.is_data_awaited = false;
+            return self.data_reply(transaction, code, severity);
+        } else {
+            return Err(Stop::Fault(Fault::Protocol));
+        }
+        self.go_on(transaction);
+        Ok(())
+    }
+
+    fn mail_reply(
+        &mut self,
+        transaction: &mut Transaction,
+        code: u16,
+        severity: Severity,
+    ) -> Result<(), Stop> {
+        refusal_of_the_message(code, severity)?;
+        match severity {
+            Severity::Completion => transaction.is_open = true,
+            Severity::Intermediate => return Err(Stop::Fault(Fault::Protocol)),
+            Severity::Transient => self.record.defer_rest(code, self.replies.text()),
+            Severity::Permanent => self.record.fail_rest(code, self.replies.text()),
+        }
+        transaction.is_refused = !transaction.is_open;
+        Ok(())
+    }
+
+    fn recipient_reply(
+        &mut self,
+        transaction: &mut Transaction,
+        code: u16,
+        severity: Severity,
+    ) -> Result<(), Stop> {
+        refusal_of_the_message(code, severity)?;
+        if matches!(code, 452 | 552) && transaction.accepted > 0 {
+            transaction.is_full = true;
+            self.recipients_max = transaction.accepted;
+            self.record.postpone_asked();
+            return Ok(());
+        }
+        match severity {
+            Severity::Completion => {
+                transaction.accepted += 1;
+                self.record.accept_asked();
+            }
+            Severity::Intermediate => return Err(Stop::Fault(Fault::Protocol)),
+            Severity::Transient => self.record.defer_asked(code, self.replies.text()),
+            Severity::Permanent => self.record.fail_asked(code, self.replies.text()),
+        }
+        Ok(())
+    }
+
+    fn data_reply(&mut self, transaction: Transaction, code: u16, severity: Severity) -> Result<(), Stop> {
+        let is_void = transaction.accepted == 0;
+        match severity {
+            // RFC 5321 3.3: data is sent behind 354 only.
+            Severity::Completion => return Err(Stop::Fault(Fault::Protocol)),
+            Severity::Intermediate => {
+                self.state = State::MailData(if is_void { MailData::void() } else { MailData::new() });
+                return Ok(());
+            }
+            Severity::Transient | Severity::Permanent if is_void => {}
+            Severity::Transient | Severity::Permanent => self.refuse_accepted(code, severity)?,
+        }
+        self.is_reset_owed = transaction.is_open;
+        self.conclude();
+        Ok(())
+    }
+
+    /// DATA or the mail data was refused, for all accepted recipients.
+    pub(super) fn refuse_accepted(&mut self, code: u16, severity: Severity) -> Result<(), Stop> {
+        refusal_of_the_message(code, severity)?;
+        if severity == Severity::Transient {
+            self.record.defer_rest(code, self.replies.text());
+        } else {
+            self.record.fail_accepted(code, self.replies.text());
+        }
+        Ok(())
+    }
+
+    /// Keeps the transaction going, or concludes it when there is neither a command nor a reply to come.
+    fn go_on(&mut self, transaction: Transaction) {
+        self.state = State::Transaction(transaction);
+        if transaction.step == Step::Wait && !transaction.is_awaiting() {
+            self.is_reset_owed |= transaction.is_open;
+            self.conclude();
+        }
+    }
+}
+
+/// An error when the reply is about the route and not about the message.
+fn refusal_of_the_message(code: u16, severity: Severity) -> Result<(), Stop> {
+    let is_refusal = matches!(severity, Severity::Transient | Severity::Permanent);
+    match Fault::of_refusal(code) {
+        Some(fault) if is_refusal => Err(Stop::Fault(fault)),
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// True when `path` can stand in a command: no control octet that could end it, no octet beyond ASCII without SMTPUTF8,
+/// not too long (RFC 5321 2.4, 4.1.2, 4.5.3.1.3). The receiver lets no other path in; this is the second lock.
+fn is_sendable(path: &[u8], utf8: bool) -> bool {
+    path.len() + "<>".len() <= PATH_OCTETS_MAX
+        && path.iter().all(|octet| !octet.is_ascii_control() && (octet.is_ascii() || utf8))
+}

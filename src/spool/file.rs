@@ -1,0 +1,222 @@
+//! The spool's file: the real [`Device`]. Locked before anything else, so that two relays never share it.
+//!
+//! A file that is not a spool is renamed aside, never written to. A file system in memory is refused unless asked for:
+//! a `250` from there would be a lie.
+
+use std::ffi::OsString;
+use std::fs::{File, Metadata, OpenOptions};
+use std::io::{Error, ErrorKind};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Advice, CWD, FlockOperation, OFlags, RenameFlags};
+
+use super::{BLOCK_OCTETS, Block, BlockIndex, Device, DeviceError, Recovery, Start, StartError, Store};
+
+/// File systems that forget everything with the power: tmpfs, ramfs.
+const VOLATILE_FILE_SYSTEMS: [u64; 2] = [0x0102_1994, 0x8584_58f6];
+/// Files that may stand aside beside the spool.
+const ASIDE_MAX: u32 = 1000;
+
+/// Why the spool's file can't be used.
+#[derive(Debug)]
+pub enum OpenError {
+    /// It can't be opened, made or locked.
+    Io(Error),
+    /// It is a folder, a device or the like.
+    NotAFile,
+    /// Another process has it.
+    InUse,
+    /// It is on a file system in memory, and `spool.volatile` is not set.
+    Volatile,
+    /// It was opened, but can't be started from.
+    Start(StartError),
+}
+
+impl From<Error> for OpenError {
+    fn from(error: Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+impl core::fmt::Display for OpenError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Io(error) if error.kind() == ErrorKind::NotFound => {
+                f.write_str("its folder does not exist; make it, or set another path")
+            }
+            Self::Io(error) => write!(f, "{error}"),
+            Self::NotAFile => f.write_str("not a regular file; set another path"),
+            Self::InUse => f.write_str("in use by another process; stop that one first"),
+            Self::Volatile => f.write_str(
+                "on a file system in memory, lost with the power; set another path, or spool.volatile = true",
+            ),
+            Self::Start(StartError::Device(error)) => write!(f, "{error}"),
+            Self::Start(StartError::NotASpool) => f.write_str("not a spool, and can't be renamed aside"),
+            Self::Start(StartError::OtherVersion(version)) => {
+                write!(
+                    f,
+                    "a spool of format version {version}, which this program does not know; nothing was changed"
+                )
+            }
+            Self::Start(StartError::TooLarge(blocks)) => {
+                let octets = u64::from(*blocks) * BLOCK_OCTETS as u64;
+                write!(f, "{octets} octets are more than this build can manage; build for a larger board")
+            }
+            Self::Start(StartError::TooManyMessages) => {
+                f.write_str("it holds more messages than this build can manage; build for a larger board")
+            }
+        }
+    }
+}
+
+/// An open and locked spool file.
+#[derive(Debug)]
+pub struct SpoolFile {
+    file: File,
+    blocks: u32,
+}
+
+impl SpoolFile {
+    /// Opens or makes the file at `path`, with a lock that ends with the process.
+    pub fn open(path: &Path, may_be_volatile: bool) -> Result<Self, OpenError> {
+        let file = loop {
+            let file = open_or_make(path)?;
+            let metadata = file.metadata()?;
+            if !metadata.is_file() {
+                return Err(OpenError::NotAFile);
+            }
+            rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(|error| {
+                if error == rustix::io::Errno::WOULDBLOCK {
+                    OpenError::InUse
+                } else {
+                    OpenError::Io(error.into())
+                }
+            })?;
+            // Whoever had it before may have renamed it aside: the lock would be on a file that nobody sees.
+            match std::fs::metadata(path) {
+                Ok(named) if is_same(&named, &metadata) => break file,
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                Err(error) => return Err(error.into()),
+            }
+        };
+        let kind = rustix::fs::fstatfs(&file).map_err(Error::from)?.f_type as u64;
+        if !may_be_volatile && VOLATILE_FILE_SYSTEMS.contains(&(kind & 0xffff_ffff)) {
+            return Err(OpenError::Volatile);
+        }
+        let octets = file.metadata()?.len();
+        let blocks = u32::try_from(octets / BLOCK_OCTETS as u64).unwrap_or(u32::MAX);
+        Ok(Self { file, blocks })
+    }
+}
+
+fn is_same(a: &Metadata, b: &Metadata) -> bool {
+    (a.dev(), a.ino()) == (b.dev(), b.ino())
+}
+
+fn open_or_make(path: &Path) -> Result<File, OpenError> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).mode(0o600);
+    // Not blocking on a FIFO that somebody put there, not following a link that somebody put there.
+    options.custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC).bits() as i32);
+    match options.open(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        Err(error) if error.raw_os_error() == Some(rustix::io::Errno::ISDIR.raw_os_error()) => {
+            return Err(OpenError::NotAFile);
+        }
+        opened => return Ok(opened?),
+    }
+    match options.create_new(true).open(path) {
+        Ok(file) => {
+            sync_folder(path)?;
+            Ok(file)
+        }
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(options.create_new(false).open(path)?),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Makes the name of `path` itself durable.
+fn sync_folder(path: &Path) -> Result<(), Error> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(folder)?.sync_all()
+}
+
+/// Starts the spool at `path`; a file that is not a spool is renamed aside first and a new one made.
+pub fn start_at(
+    path: &Path,
+    may_be_volatile: bool,
+    start: Start,
+) -> Result<(Store<SpoolFile>, Recovery), OpenError> {
+    match Store::start(SpoolFile::open(path, may_be_volatile)?, start) {
+        Err(StartError::NotASpool) => {}
+        started => return started.map_err(OpenError::Start),
+    }
+    let aside = rename_aside(path)?;
+    log::error!("spool: {} was not a spool; kept as {}", path.display(), aside.display());
+    Store::start(SpoolFile::open(path, may_be_volatile)?, start).map_err(OpenError::Start)
+}
+
+fn rename_aside(path: &Path) -> Result<PathBuf, OpenError> {
+    for number in 1..=ASIDE_MAX {
+        let mut name = OsString::from(path);
+        name.push(format!(".aside-{number}"));
+        match rustix::fs::renameat_with(CWD, path, CWD, &name, RenameFlags::NOREPLACE) {
+            Ok(()) => {
+                sync_folder(path)?;
+                return Ok(name.into());
+            }
+            Err(rustix::io::Errno::EXIST) => {}
+            Err(error) => return Err(OpenError::Io(error.into())),
+        }
+    }
+    Err(OpenError::Start(StartError::NotASpool))
+}
+
+fn device_error(error: &Error) -> DeviceError {
+    if matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) {
+        DeviceError::NoSpace
+    } else {
+        DeviceError::Io
+    }
+}
+
+fn offset(at: BlockIndex) -> u64 {
+    u64::from(at.0) * BLOCK_OCTETS as u64
+}
+
+impl Device for SpoolFile {
+    fn blocks(&self) -> u32 {
+        self.blocks
+    }
+
+    fn read(&mut self, at: BlockIndex, into: &mut Block) -> Result<(), DeviceError> {
+        self.file.read_exact_at(into, offset(at)).map_err(|error| device_error(&error))
+    }
+
+    fn write(&mut self, at: BlockIndex, from: &Block) -> Result<(), DeviceError> {
+        self.file.write_all_at(from, offset(at)).map_err(|error| device_error(&error))
+    }
+
+    fn sync(&mut self) -> Result<(), DeviceError> {
+        self.file.sync_data().map_err(|error| device_error(&error))
+    }
+
+    fn drop_cache(&mut self) {
+        // Advice only: where it is not taken, a page that failed to reach the disk reads as if it had.
+        if let Err(error) = rustix::fs::fadvise(&self.file, 0, None, Advice::DontNeed) {
+            log::warn!("spool: can't drop cached pages: {error}");
+        }
+    }
+
+    fn resize(&mut self, blocks: u32) -> Result<(), DeviceError> {
+        let octets = u64::from(blocks) * BLOCK_OCTETS as u64;
+        self.file
+            .set_len(octets)
+            .and_then(|()| self.file.sync_all())
+            .map_err(|error| device_error(&error))?;
+        self.blocks = blocks;
+        Ok(())
+    }
+}

@@ -1,0 +1,155 @@
+"""SIGKILL at random moments under load from 20 clients, restart on the same spool, again and again.
+
+SIGKILL leaves the kernel's cache as it is, so this shows the order of steps, not of syncs; strace_order.py shows that.
+
+Each attempt of a client has a sender of its own. So it is known of every attempt what its client saw:
+
+    accepted   250 was read: must arrive, whatever was killed
+    unknown    the mail data was sent whole, the connection broke before a reply: may arrive; the client sends the mail again, as any
+               client would, and that is the first kind of duplicate
+    unsent     the connection broke before the final dot was sent, or the reply was a refusal: must never arrive
+
+The second kind of duplicate: one attempt that the sink answered with 250 more than once. It is explained if a kill came between, and
+soon after the first 250, before the free of the message was written. Any other duplicate is a failure.
+"""
+import collections
+import threading
+import time
+
+import load
+import mail
+from checks import check, expect, free_port
+from relay import Relay
+from sink import Sink
+
+CLIENTS = 20
+FREE_SECONDS_MAX = 1.0
+
+
+class Client(threading.Thread):
+    """Sends alert after alert, each until it is accepted, and keeps what it saw of each attempt."""
+
+    def __init__(self, number, port, stop, seed):
+        super().__init__(daemon=True)
+        self.number, self.port, self.stop, self.seed = number, port, stop, seed
+        self.accepted, self.unknown, self.unsent = [], [], []
+        self.sent_again = []
+
+    def run(self):
+        count = 0
+        session = None
+        while not self.stop.is_set():
+            count += 1
+            octets = (120, 1500, 6000, 20_000)[count % 4]
+            attempts = []
+            while not self.stop.is_set():
+                message = mail.alert(count, octets, f"k{self.number}-{len(attempts)}-", 1 + count % 3, self.seed)
+                session, fate = self.attempt(session, message)
+                attempts.append(message)
+                getattr(self, fate).append(message)
+                if fate == "accepted":
+                    break
+            self.sent_again.append(attempts)
+
+    def attempt(self, session, message):
+        """One transaction; returns the session if it is still good, and the fate of the attempt."""
+        is_whole = False
+        try:
+            session = session or load.Session(self.port, seconds=20)
+            reply = session.begin(message, pipelining=self.number % 2 == 0)
+            if reply.code != 354:
+                session.close()
+                time.sleep(0.02)
+                return None, "unsent"
+            octets = message.transparent()
+            session.send(octets[:-3])
+            is_whole = True
+            session.send(octets[-3:])
+            reply = session.reply()
+            return session, "accepted" if reply.code == 250 else "unsent"
+        except load.Closed:
+            if session:
+                session.close()
+            time.sleep(0.02)
+            return None, "unknown" if is_whole else "unsent"
+
+
+def first_copies(records):
+    """(sender, recipient) -> the times of the copies that were answered 250."""
+    copies = collections.defaultdict(list)
+    for record in records:
+        if record.is_answered:
+            for recipient in record.recipients:
+                copies[record.sender, recipient].append(record.time)
+    return copies
+
+
+def storm(world, relay, sink, kills):
+    """Kills and restarts; returns the clients and the times of the kills."""
+    stop = threading.Event()
+    clients = [Client(number, relay.port, stop, world.seed) for number in range(CLIENTS)]
+    for client in clients:
+        client.start()
+    times = []
+    for number in range(kills):
+        if number % 5 == 0:
+            sink.behave(delay=world.random.choice((0, 0, 0.003, 0.02)))
+        time.sleep(world.random.uniform(0.01, 0.4))
+        times.append(time.monotonic())
+        relay.kill()
+        relay.start()
+    time.sleep(0.3)
+    stop.set()
+    for client in clients:
+        client.join(30)
+    return clients, times
+
+
+def explain(copies, kills):
+    """Splits doubled pairs into explained and not; returns (explained, longest wait for the kill, not explained)."""
+    explained, longest, strange = 0, 0, []
+    for pair, times in copies.items():
+        for first, second in zip(times, times[1:]):
+            kill = next((at for at in kills if at >= first), None)
+            if kill is not None and kill <= second and kill - first <= FREE_SECONDS_MAX:
+                explained += 1
+                longest = max(longest, kill - first)
+            else:
+                strange.append((pair[0], second - first))
+    return explained, longest, strange
+
+
+@check("kill", 420)
+def kill(world):
+    """The storm, then peace until all that was accepted has arrived; then the accounts."""
+    sink = Sink(world, free_port()).start()
+    relay = Relay(world, sink.port).start()
+    clients, kills = storm(world, relay, sink, world.kills)
+    sink.behave(delay=0)
+    accepted = [message for client in clients for message in client.accepted]
+    unknown = [message for client in clients for message in client.unknown]
+    unsent = [message for client in clients for message in client.unsent]
+    expect(len(accepted) >= world.kills, f"only {len(accepted)} messages were accepted: no load")
+    sink.wait_for(accepted, 90)
+    sink.wait_quiet(2)
+
+    copies = first_copies(sink.records())
+    lost = [m.sender for m in accepted for to in m.recipients if (m.sender, to) not in copies]
+    expect(not lost, f"{len(lost)} recipients of accepted messages lost, the first: {lost[:3]}")
+    arrived = {sender for sender, _ in copies}
+    ghosts = [m.sender for m in unsent if m.sender in arrived]
+    expect(not ghosts, f"{len(ghosts)} messages arrived that were never sent whole or were refused: {ghosts[:3]}")
+    wrong = mail.compare([m for m in accepted + unknown if m.sender in arrived], sink, exactly_once=False)
+    wrong = [text for text in wrong if "did not get it" not in text]
+    expect(not wrong, f"{len(wrong)} faults, the first: {wrong[:3]}")
+    explained, longest, strange = explain(copies, kills)
+    expect(not strange, f"{len(strange)} duplicates that no kill explains, the first (sender, seconds): {strange[:3]}")
+    again = sum(
+        sum(message.sender in arrived for message in attempts) - 1
+        for client in clients for attempts in client.sent_again if any(m.sender in arrived for m in attempts)
+    )
+    return (
+        f"{len(kills)} kills, {len(accepted)} messages accepted and none lost; {len(unknown)} attempts without a reply; duplicates: "
+        f"{again} messages sent again after a kill before their 250 was read, {explained} recipients after a kill between the "
+        f"smarthost's 250 and the free (the kill came at most {longest * 1000:.0f} ms after)"
+    )

@@ -1,0 +1,38 @@
+"""1,000 messages, 1 octet to 5 MiB, dots, 8-bit, long lines, 1 to 200 recipients: octet-identical below Received, once each."""
+import load
+import mail
+from checks import check, expect, free_port
+from relay import Relay
+from sink import Sink
+
+COUNT = 1000
+
+
+@check("octets", 240)
+def octets(world):
+    """The whole corpus through the relay to the raw sink, from clients that pipeline or don't, declare a size or don't."""
+    sink = Sink(world, free_port()).start()
+    relay = Relay(world, sink.port).start()
+    messages = [mail.corpus(number, world.seed) for number in range(COUNT)]
+    unsent = load.send_all(relay.port, messages, clients=8, seconds=150)
+    expect(not unsent, f"{len(unsent)} not accepted, the first: {[(m.sender, r) for m, r in unsent[:2]]}")
+    sink.wait_for(messages, 60)
+    sink.wait_quiet()
+    wrong = mail.compare(messages, sink)
+    expect(not wrong, f"{len(wrong)} faults, the first: {wrong[:3]}")
+    copies = sum(len(message.recipients) for message in messages)
+    return f"{COUNT} messages, {copies} recipients, {sum(len(m.data) for m in messages) / 2**20:.0f} MiB, each once"
+
+
+@check("octets.without_extensions", 60)
+def without_extensions(world):
+    """A smarthost that offers nothing: no pipelining, no SIZE; 7-bit mail arrives all the same."""
+    sink = Sink(world, free_port(), extensions=[]).start()
+    relay = Relay(world, sink.port).start()
+    messages = [m for m in (mail.corpus(number, world.seed) for number in range(120)) if not m.is_8bit]
+    unsent = load.send_all(relay.port, messages, clients=4)
+    expect(not unsent, f"{len(unsent)} not accepted, the first: {[(m.sender, r) for m, r in unsent[:2]]}")
+    sink.wait_for(messages, 30)
+    wrong = mail.compare(messages, sink)
+    expect(not wrong, f"{len(wrong)} faults, the first: {wrong[:3]}")
+    return f"{len(messages)} messages"
