@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::{Failure, configuration, stderr_log};
-use crate::net::{EventLoop, Running};
+use crate::net::{EventLoop, Running, StartError};
 
 /// Relays with the configuration `path` until a signal ends it.
 pub(super) fn run(path: &Path) -> Result<(), Failure> {
@@ -15,8 +15,9 @@ pub(super) fn run(path: &Path) -> Result<(), Failure> {
              relay, the uplink's too; name addresses or interfaces in \"listen\", or networks in \"allow\""
         );
     }
-    let mut event_loop = EventLoop::start(config)
-        .map_err(|error| Failure { code: error.exit_code(), line: error.to_string() })?;
+    let refused =
+        |error: StartError| Failure { code: error.exit_code(), line: format!("{}: {error}", path.display()) };
+    let mut event_loop = EventLoop::start(config).map_err(refused)?;
     while event_loop.turn(None).map_err(|error| Failure::io("event loop", &error))? == Running::Yes {}
     Ok(())
 }
