@@ -12,16 +12,17 @@ fn postern(arguments: &[&str]) -> Command {
 }
 
 fn run(arguments: &[&str]) -> (i32, String, String) {
-    let Output { status, stdout, stderr } = postern(arguments).output().unwrap();
+    let Output { status, stdout, stderr } = postern(arguments).output().expect("the program is built");
     let code = status.code().expect("it ends by itself");
-    (code, String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap())
+    let text = |octets| String::from_utf8(octets).expect("it prints UTF-8");
+    (code, text(stdout), text(stderr))
 }
 
 /// An empty folder of this name on the disk that the tests are built on.
 fn folder(name: &str) -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     let _ = std::fs::remove_dir_all(&folder);
-    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::create_dir_all(&folder).expect("the build folder is writable");
     folder
 }
 
