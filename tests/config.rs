@@ -164,9 +164,9 @@ fn sizes_are_octets_or_have_a_unit() {
 fn what_is_not_toml_is_refused_at_its_line() {
     assert_eq!(
         refusal("hostname = \"a\"\nadmin = \n"),
-        "postern.toml:2: not TOML: string values must be quoted, expected literal string"
+        "postern.toml:2: admin: not TOML: string values must be quoted, expected literal string"
     );
-    assert_eq!(refusal("log = \"info\"\nlog = \"warn\"\n"), "postern.toml:2: not TOML: duplicate key");
+    assert_eq!(refusal("log = \"info\"\nlog = \"warn\"\n"), "postern.toml:2: log: not TOML: duplicate key");
 }
 
 #[test]
