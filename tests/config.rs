@@ -585,3 +585,13 @@ fn damaged_files_are_refused_in_one_line() {
         }
     }
 }
+
+#[test]
+fn the_first_configuration_of_readme_is_one() {
+    let readme = include_str!("../README.md");
+    let (_, behind) = readme.split_once("```toml\n").unwrap();
+    let (text, _) = behind.split_once("```").unwrap();
+    let config = parse(text).unwrap();
+    assert_eq!(config.admin.as_deref(), Some("you@example.com"));
+    assert_eq!(config.listen[1].to_string(), "br-lan:25");
+}
