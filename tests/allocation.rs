@@ -68,23 +68,13 @@ struct World {
 impl World {
     fn new() -> Self {
         let config = Config::parse(CONFIG, Path::new("postern.toml"), "relay").expect("the file is valid");
-        let now =
-            Now { instant: Instant(1000), wall: Wall { unix_s: 1_800_000_000, is_trusted: true } };
+        let now = Now { instant: Instant(1000), wall: Wall { unix_s: 1_800_000_000, is_trusted: true } };
         let start = Start { blocks: BLOCKS, seed: 1, now: now.instant };
         let (spool, _) = Store::start(Memory(Vec::new()), start).expect("an empty disk becomes a spool");
         let mut relay = Relay::new(config, spool, 1);
         let peer = Peer::new(IpAddr::V4(Ipv4Addr::LOCALHOST), true);
         let client = relay.admit(&now, peer).expect("there is room");
-        Self {
-            relay,
-            now,
-            client,
-            smarthost: None,
-            accepted: 0,
-            relayed: 0,
-            is_in_data: false,
-            tail: [0; 5],
-        }
+        Self { relay, now, client, smarthost: None, accepted: 0, relayed: 0, is_in_data: false, tail: [0; 5] }
     }
 
     /// Puts all of `octets` in, as far as the relay makes room.
