@@ -20,7 +20,7 @@ use crate::queue::Queue;
 use crate::receiver::{self, Peer};
 use crate::sender::{self, Route};
 use crate::smtp::Next;
-use crate::spool::{Device, RecipientState, Store};
+use crate::spool::{DRAFT_SLOT_OCTETS, Device, RecipientState, Store};
 use crate::time::{Duration, Instant, Now};
 
 mod relaying;
@@ -30,7 +30,7 @@ const CLOSE_WITHIN: Duration = Duration::from_s(10);
 /// A session is evicted for a new client when it has made no progress for so long.
 const EVICT_AFTER: Duration = Duration::from_s(1);
 
-const _: () = assert!(size_of::<Option<Receiver>>() <= RECEIVER_SLOT_OCTETS);
+const _: () = assert!(size_of::<Option<Receiver>>() + DRAFT_SLOT_OCTETS <= RECEIVER_SLOT_OCTETS);
 const _: () = assert!(size_of::<Sender>() <= SENDER_SLOT_OCTETS);
 
 /// A connection of either kind, by its slot.

@@ -40,7 +40,11 @@ impl<D: Device> Store<D> {
         if self.failing.is_none_or(|failing| failing.retry_at > self.now) {
             return;
         }
-        let mended = self.tombstone_refused().and_then(|()| self.rewrite_dirty());
+        // The newest head of a message whose free is owed may be among what was lost: the free takes its place.
+        let mended = self
+            .tombstone_refused()
+            .and_then(|()| self.write_owed_frees())
+            .and_then(|()| self.rewrite_dirty());
         self.syncs += 1;
         if let Err(error) = mended.and_then(|()| self.device.sync()) {
             log::error!("spool: the disk fails still: {error}");

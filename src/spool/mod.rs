@@ -33,5 +33,4 @@ pub use file::{OpenError, SpoolFile, start_at};
 pub use reader::{Damage, Reader};
 pub use recovery::{Recovery, Start, StartError};
 pub use settle::Settled;
-pub use store::{DRAFT_OCTETS, Draft, Ended, Facts, MessageIndex, Receipt, Refusal, Store};
-pub use table::ENTRY_OCTETS;
+pub use store::{DRAFT_SLOT_OCTETS, Draft, Ended, Facts, MessageIndex, Receipt, Refusal, Store};

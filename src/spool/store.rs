@@ -11,12 +11,13 @@
 //! without the exhaustive check of `tests/power_cut.rs`.
 
 use super::block_map::BlockMap;
-use super::device::{BLOCK_OCTETS, Block, BlockIndex, DeviceError};
+use super::device::{Block, BlockIndex, DeviceError};
 use super::draft::Slot;
-use super::layout::{Superblock, seal_freed};
+use super::layout::{SUPERBLOCK_SLOTS, Superblock, seal_freed};
 use super::mend::Failing;
 use super::table::{State, Table};
 use super::{Device, MessageId};
+use crate::limits::SPOOL_BLOCKS_RESERVED;
 use crate::time::{Duration, Instant, Tick};
 
 /// Blocks that drafts leave free, so that results can be written down when the spool is full.
@@ -135,7 +136,7 @@ impl<D: Device> Store<D> {
             return;
         }
         if self.frees_owed > 0 {
-            self.write_owed_frees();
+            let _ = self.write_owed_frees();
         }
         if self.clock_due().is_some_and(|due| due <= now) && self.write_superblock().is_err() {
             self.fail();
@@ -359,5 +360,6 @@ impl<D: Device> Store<D> {
     }
 }
 
-/// Octets that a draft costs in memory beside its session.
-pub const DRAFT_OCTETS: usize = BLOCK_OCTETS + size_of::<Slot>();
+/// Octets that a draft costs in memory beside its session and its block.
+pub const DRAFT_SLOT_OCTETS: usize = size_of::<Slot>();
+const _: () = assert!((SUPERBLOCK_SLOTS + HEADS_RESERVE) as usize == SPOOL_BLOCKS_RESERVED);
