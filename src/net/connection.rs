@@ -1,8 +1,8 @@
 //! One socket, and the pump between it and its session.
 //!
-//! Readiness is told once, so a socket remembers it until a call says that nothing is left. A peer that does not read is
-//! not read from either. After each writing the session is asked again: whole commands may lie in its input, and no event
-//! will come for them.
+//! Readiness is told once, so a socket remembers it until a call says that nothing is left. A peer that does
+//! not read is not read from either. After each writing the session is asked again: whole commands may lie in
+//! its input, and no event will come for them.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::Shutdown;
@@ -13,7 +13,8 @@ use crate::relay::{Connection, Relay};
 use crate::spool::Device;
 use crate::time::Now;
 
-/// Rounds of one pumping; what is left then waits for the next turn, so that no peer keeps the others waiting.
+/// Rounds of one pumping; what is left then waits for the next turn, so that no peer keeps the others
+/// waiting.
 const ROUNDS_MAX: usize = 16;
 
 /// What the pump leaves behind.
