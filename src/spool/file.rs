@@ -54,10 +54,7 @@ impl core::fmt::Display for OpenError {
             Self::Start(StartError::Device(error)) => write!(f, "{error}"),
             Self::Start(StartError::NotASpool) => f.write_str("not a spool, and can't be renamed aside"),
             Self::Start(StartError::OtherVersion(version)) => {
-                write!(
-                    f,
-                    "a spool of format version {version}, which this program does not know; nothing was changed"
-                )
+                write!(f, "a spool of format version {version}, unknown to this program; nothing was changed")
             }
             Self::Start(StartError::TooLarge(blocks)) => {
                 let octets = u64::from(*blocks) * BLOCK_OCTETS as u64;
