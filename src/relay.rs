@@ -14,22 +14,29 @@ use crate::buffer::{Buffer, Window};
 use crate::config::Config;
 use crate::jitter::Jitter;
 use crate::limits::{
-    INPUT_OCTETS, OUTPUT_OCTETS, RECEIVER_SESSIONS, RECEIVER_SLOT_OCTETS, RECIPIENTS, SENDER_CONNECTIONS,
-    SENDER_INPUT_OCTETS, SENDER_OUTPUT_OCTETS, SENDER_SLOT_OCTETS,
+    INPUT_OCTETS, OUTPUT_OCTETS, QUEUED_MESSAGES, RECEIVER_SESSIONS, RECEIVER_SLOT_OCTETS, RECIPIENTS,
+    SENDER_CONNECTIONS, SENDER_INPUT_OCTETS, SENDER_OUTPUT_OCTETS, SENDER_SLOT_OCTETS,
 };
 use crate::queue::Queue;
-use crate::receiver::{self, Peer};
+use crate::receiver::{self, Admission, EVICT_AFTER, Peer, Users};
 use crate::sender::{self, Route};
 use crate::smtp::Next;
-use crate::spool::{DRAFT_SLOT_OCTETS, Device, RecipientState, Store};
+use crate::smtp::quirk::{Quirk, Quirks};
+use crate::spool::{DRAFT_SLOT_OCTETS, Device, MessageIndex, Reader, RecipientState, Store};
 use crate::time::{Duration, Instant, Now};
 
 mod relaying;
 
 /// How long a session that is over may take to write its last reply.
 const CLOSE_WITHIN: Duration = Duration::from_s(10);
-/// A session is evicted for a new client when it has made no progress for so long.
-const EVICT_AFTER: Duration = Duration::from_s(1);
+/// How often evictions are told at most: under a flood of clients the log must not be one.
+const EVICTIONS_TOLD_EVERY: Duration = Duration::from_s(10);
+
+const LOST_QUIT: Quirks = {
+    let mut quirks = Quirks::NONE;
+    quirks.insert(Quirk::LostQuit);
+    quirks
+};
 
 const _: () = assert!(size_of::<Option<Receiver>>() + DRAFT_SLOT_OCTETS <= RECEIVER_SLOT_OCTETS);
 const _: () = assert!(size_of::<Sender>() <= SENDER_SLOT_OCTETS);
@@ -102,6 +109,10 @@ pub struct Relay<D> {
     receivers_input: Box<[u8]>,
     receivers_output: Box<[u8]>,
     receivers_open: usize,
+    admission: Admission,
+    /// Sessions that were evicted since that was told.
+    evictions: u32,
+    evictions_told: Option<Instant>,
     senders: Box<[Sender]>,
     senders_input: Box<[u8]>,
     senders_output: Box<[u8]>,
@@ -115,7 +126,7 @@ pub struct Relay<D> {
 
 impl<D: Device> Relay<D> {
     /// A relay without connections; the spool's messages are queued. `seed` spreads the waits.
-    pub fn new(config: Config, spool: Store<D>, seed: u64) -> Self {
+    pub fn new(config: Config, mut spool: Store<D>, seed: u64) -> Self {
         let sender = |_| Sender {
             session: sender::Session::new(),
             input: Window::default(),
@@ -124,6 +135,8 @@ impl<D: Device> Relay<D> {
             closing: Closing::No,
             is_touched: false,
         };
+        let mut admission = Admission::default();
+        charge_clients(&mut spool, &mut admission);
         let mut queue = Queue::new();
         for message in spool.messages() {
             let facts = spool.facts(message);
@@ -141,6 +154,9 @@ impl<D: Device> Relay<D> {
             receivers_input: vec![0; RECEIVER_SESSIONS * INPUT_OCTETS].into_boxed_slice(),
             receivers_output: vec![0; RECEIVER_SESSIONS * OUTPUT_OCTETS].into_boxed_slice(),
             receivers_open: 0,
+            admission,
+            evictions: 0,
+            evictions_told: None,
             senders: (0..SENDER_CONNECTIONS).map(sender).collect(),
             senders_input: vec![0; SENDER_CONNECTIONS * SENDER_INPUT_OCTETS].into_boxed_slice(),
             senders_output: vec![0; SENDER_CONNECTIONS * SENDER_OUTPUT_OCTETS].into_boxed_slice(),
@@ -149,6 +165,16 @@ impl<D: Device> Relay<D> {
             given_up: vec![RecipientState::Waiting; RECIPIENTS].into_boxed_slice(),
             is_stopping: false,
         }
+    }
+
+    /// Who may log in, from now on.
+    pub fn set_users(&mut self, users: Users) {
+        self.admission.users = users;
+    }
+
+    /// What is remembered of clients.
+    pub fn admission(&self) -> &Admission {
+        &self.admission
     }
 
     /// Makes room for one more client: a free slot, or that of the session which is without progress for
@@ -163,11 +189,11 @@ impl<D: Device> Relay<D> {
             .iter()
             .enumerate()
             .filter_map(|(at, receiver)| Some((at, receiver.as_ref().filter(|receiver| waits(receiver))?)))
-            .min_by_key(|(_, receiver)| receiver.session.last_progress())
-            .map(|(at, receiver)| (at, receiver.session.last_progress() + EVICT_AFTER));
+            .map(|(at, receiver)| (at, receiver.session.evictable_at()))
+            .min_by_key(|(_, evictable)| *evictable);
         match worst {
             Some((at, evictable)) if evictable <= now.instant => {
-                log::info!("evicted slot={at} reason=\"no progress, and a new client waits\"");
+                self.tell_eviction(now);
                 self.close_receiver(now, at, receiver::Session::evict);
                 Room::Evicted(Connection::Receiver(at))
             }
@@ -190,7 +216,11 @@ impl<D: Device> Relay<D> {
         let at = self.receivers.iter().position(Option::is_none).expect("room was made for the client");
         let mut window = Window::default();
         let mut output = Buffer::new(slice_of(&mut self.receivers_output, at, OUTPUT_OCTETS), &mut window);
-        let session = receiver::Session::new(peer, now, &self.config, &mut output);
+        let spool = &self.spool;
+        let ledger = &mut self.admission.ledger;
+        let place = ledger.place_of(peer.address, now.instant, |place| spool.held(place.number()) > 0);
+        ledger.came(place);
+        let session = receiver::Session::new(peer, place, now, &self.config, &mut output);
         self.receivers[at] = Some(Receiver {
             session,
             input: Window::default(),
@@ -312,6 +342,11 @@ impl<D: Device> Relay<D> {
         match at {
             Connection::Receiver(at) => {
                 if let Some(mut receiver) = self.receivers[at].take() {
+                    let ledger = &mut self.admission.ledger;
+                    if receiver.session.lacks_quit() && receiver.closing == Closing::No {
+                        ledger.met(receiver.session.place(), LOST_QUIT);
+                    }
+                    ledger.left(receiver.session.place());
                     receiver.session.lost(&mut self.spool);
                     self.receivers_open -= 1;
                     self.committing.retain(|committing| *committing != at);
@@ -418,12 +453,22 @@ impl<D: Device> Relay<D> {
             Buffer::new(slice_of(&mut self.receivers_input, at, INPUT_OCTETS), &mut receiver.input);
         let mut output =
             Buffer::new(slice_of(&mut self.receivers_output, at, OUTPUT_OCTETS), &mut receiver.output);
-        let next = receiver.session.advance(now, &self.config, &mut input, &mut output, &mut self.spool);
+        let shared = (&mut self.spool, &mut self.admission);
+        let next = receiver.session.advance(now, &self.config, &mut input, &mut output, shared);
         if next == Next::Close {
             receiver.closing = Closing::By(now.instant + CLOSE_WITHIN);
         }
         if receiver.session.is_committing() {
             self.committing.push(at).expect("a session is in the list once, until its commit");
+        }
+    }
+
+    fn tell_eviction(&mut self, now: &Now) {
+        self.evictions += 1;
+        if self.evictions_told.is_none_or(|told| told + EVICTIONS_TOLD_EVERY <= now.instant) {
+            log::info!("evicted sessions={} reason=\"no progress, and a new client waits\"", self.evictions);
+            self.evictions = 0;
+            self.evictions_told = Some(now.instant);
         }
     }
 
@@ -458,6 +503,23 @@ impl<D: Device> Relay<D> {
         if !core::mem::replace(is_touched, true) {
             self.touched.push(at).expect("a connection is in the list once");
         }
+    }
+}
+
+/// Counts the mail of an earlier run to the shares of those who sent it.
+fn charge_clients<D: Device>(spool: &mut Store<D>, admission: &mut Admission) {
+    let mut reader = Reader::new();
+    for at in 0..QUEUED_MESSAGES as u32 {
+        let message = MessageIndex(at);
+        if !spool.is_live(message) {
+            continue;
+        }
+        // A message that can't be read is set aside when its turn comes.
+        let Ok(envelope) = reader.open(spool, message) else { continue };
+        let store = &*spool;
+        let has_mail = |place: receiver::Place| store.held(place.number()) > 0;
+        let place = admission.ledger.place_of(envelope.client, Instant(0), has_mail);
+        spool.charge(message, place.number());
     }
 }
 

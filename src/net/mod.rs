@@ -7,6 +7,7 @@ pub mod hosts;
 mod lines;
 mod listener;
 pub mod on_link;
+mod users;
 
 use std::io::{Error, ErrorKind};
 use std::path::PathBuf;
@@ -33,6 +34,15 @@ pub enum StartError {
         /// Why.
         error: Error,
     },
+    /// A user's password can't be had.
+    User {
+        /// Whose.
+        name: String,
+        /// Its file.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: &'static str,
+    },
     /// The kernel refuses something that nothing can be done without.
     System(Error),
 }
@@ -56,6 +66,7 @@ impl core::fmt::Display for StartError {
                     None => write!(f, "{error}"),
                 }
             }
+            Self::User { name, path, what } => write!(f, "users.{name}: {}: {what}", path.display()),
             Self::System(error) => write!(f, "{error}"),
         }
     }
@@ -68,7 +79,7 @@ impl StartError {
         match self {
             Self::Spool { error: OpenError::NotAFile | OpenError::Volatile, .. } => 78,
             Self::Spool { error: OpenError::Io(error), .. } if error.kind() == ErrorKind::NotFound => 78,
-            Self::Listen { .. } => 78,
+            Self::Listen { .. } | Self::User { .. } => 78,
             Self::Spool { .. } | Self::System(_) => 74,
         }
     }

@@ -55,6 +55,8 @@ pub struct LocalPart(Vec<u8, LOCAL_PART_OCTETS_MAX>);
 pub enum ReversePath {
     /// `<>`: nowhere.
     Null,
+    /// A name without a domain: not in the grammar, but what cron and devices send.
+    Unqualified(LocalPart),
     /// To this mailbox.
     Mailbox(Mailbox),
 }
@@ -113,6 +115,16 @@ impl LocalPart {
     pub fn octets(&self) -> &[u8] {
         &self.0
     }
+
+    /// The name in `domain`; `None` when both together are longer than a path may be.
+    pub fn at(&self, domain: &str) -> Option<Mailbox> {
+        let mut octets = Vec::new();
+        for part in [self.octets(), b"@", domain.as_bytes()] {
+            octets.extend_from_slice(part).ok()?;
+        }
+        let is_within = octets.len() + 2 <= PATH_OCTETS_MAX;
+        is_within.then_some(Mailbox { octets, local_part_octets: self.0.len() as u8 })
+    }
 }
 
 impl ReversePath {
@@ -121,17 +133,27 @@ impl ReversePath {
         if let Some(rest) = octets.strip_prefix(b"<>") {
             return Ok((Self::Null, rest));
         }
-        match path(octets, utf8)? {
-            (Address::Mailbox(mailbox), rest) => Ok((Self::Mailbox(mailbox), rest)),
-            (Address::Unqualified(_), _) => Err(PathError::Unqualified),
+        path(octets, utf8).map(|(address, rest)| (Self::of(address), rest))
+    }
+
+    /// The same without the angle brackets, which some devices forget; it can't be null.
+    pub fn parse_bare(octets: &[u8], utf8: Utf8) -> Result<(Self, &[u8]), PathError> {
+        bare_path(octets, utf8).map(|(address, rest)| (Self::of(address), rest))
+    }
+
+    fn of(address: Address) -> Self {
+        match address {
+            Address::Mailbox(mailbox) => Self::Mailbox(mailbox),
+            Address::Unqualified(name) => Self::Unqualified(name),
         }
     }
 
     /// The path without angle brackets; empty for the null reverse-path.
-    pub fn into_octets(self) -> Vec<u8, PATH_OCTETS_MAX> {
+    pub fn octets(&self) -> &[u8] {
         match self {
-            Self::Null => Vec::new(),
-            Self::Mailbox(mailbox) => mailbox.into_octets(),
+            Self::Null => b"",
+            Self::Unqualified(name) => name.octets(),
+            Self::Mailbox(mailbox) => mailbox.octets(),
         }
     }
 }
@@ -139,13 +161,29 @@ impl ReversePath {
 impl ForwardPath {
     /// Parses `<...>` at the start of `octets` and gives what follows it.
     pub fn parse(octets: &[u8], utf8: Utf8) -> Result<(Self, &[u8]), PathError> {
-        let (address, rest) = path(octets, utf8)?;
-        let path = match address {
+        path(octets, utf8).map(|(address, rest)| (Self::of(address), rest))
+    }
+
+    /// The same without the angle brackets, which some devices forget.
+    pub fn parse_bare(octets: &[u8], utf8: Utf8) -> Result<(Self, &[u8]), PathError> {
+        bare_path(octets, utf8).map(|(address, rest)| (Self::of(address), rest))
+    }
+
+    fn of(address: Address) -> Self {
+        match address {
             Address::Mailbox(mailbox) => Self::Mailbox(mailbox),
             Address::Unqualified(name) if is_postmaster(name.octets()) => Self::Postmaster,
             Address::Unqualified(name) => Self::Unqualified(name),
-        };
-        Ok((path, rest))
+        }
+    }
+
+    /// True when it is ASCII: it can go to any smarthost.
+    pub fn is_ascii(&self) -> bool {
+        match self {
+            Self::Postmaster => true,
+            Self::Unqualified(name) => name.octets().is_ascii(),
+            Self::Mailbox(mailbox) => mailbox.octets().is_ascii(),
+        }
     }
 }
 
@@ -199,6 +237,18 @@ fn path(octets: &[u8], utf8: Utf8) -> Result<(Address, &[u8]), PathError> {
     }
     if has_route && matches!(address, Address::Unqualified(_)) {
         return Err(PathError::Syntax);
+    }
+    Ok((address, rest))
+}
+
+/// An address that ends at a space or with the octets.
+fn bare_path(octets: &[u8], utf8: Utf8) -> Result<(Address, &[u8]), PathError> {
+    let (address, rest) = address(octets, utf8)?;
+    if !matches!(rest, [] | [b' ', ..]) {
+        return Err(PathError::Syntax);
+    }
+    if octets.len() - rest.len() + 2 > PATH_OCTETS_MAX {
+        return Err(PathError::TooLong);
     }
     Ok((address, rest))
 }
@@ -443,7 +493,11 @@ mod tests {
             assert_eq!(forward(path), Err(PathError::Syntax), "{}", path.escape_ascii());
         }
         assert_eq!(forward("<é@b>".as_bytes()), Err(PathError::NotAscii));
-        assert_eq!(ReversePath::parse(b"<a>", Utf8::Refused), Err(PathError::Unqualified));
+        assert!(matches!(ReversePath::parse(b"<a>", Utf8::Refused), Ok((ReversePath::Unqualified(_), []))));
+        assert!(ReversePath::parse_bare(b"a@b SIZE=1", Utf8::Refused).is_ok());
+        for bare in [&b"<a@b>"[..], b"a@b>", b"a@", b"@a:b@c", b"", b" a@b"] {
+            assert!(ReversePath::parse_bare(bare, Utf8::Refused).is_err(), "{}", bare.escape_ascii());
+        }
         assert!(ReversePath::parse("<é@bé.c>".as_bytes(), Utf8::Accepted).is_ok());
         assert_eq!(ReversePath::parse(b"<\xe9@b>", Utf8::Accepted), Err(PathError::Syntax));
         assert_eq!(ReversePath::parse(b"<> SIZE=1", Utf8::Refused), Ok((ReversePath::Null, &b" SIZE=1"[..])));

@@ -26,6 +26,7 @@ mod store;
 mod table;
 
 pub use device::{BLOCK_OCTETS, Block, BlockIndex, Device, DeviceError};
+pub use draft::Share;
 pub use envelope::{
     Envelope, KeptReply, MessageId, Notify, Protocol, REPLIES_KEPT, Recipient, RecipientState,
 };
