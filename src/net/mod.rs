@@ -2,11 +2,13 @@
 
 pub mod clock;
 mod connection;
+mod dial;
 mod event_loop;
 pub mod hosts;
 mod lines;
 mod listener;
 pub mod on_link;
+pub mod resolver;
 
 use std::io::{Error, ErrorKind};
 use std::path::PathBuf;

@@ -12,5 +12,5 @@ mod session;
 mod transaction;
 
 pub use attempt::{Attempt, Ending};
-pub use route::{BACK_OFF_MIN, Fault, Route, State as RouteState};
+pub use route::{BACK_OFF_MIN, Fault, Route, State as RouteState, Unresolved};
 pub use session::Session;
