@@ -18,18 +18,18 @@ use crate::sender::Fault;
 use crate::time::{Duration, Instant};
 
 /// How long an address may take before the next one is tried beside it.
-pub(super) const NEXT_ADDRESS_AFTER: Duration = Duration(2500);
+pub const NEXT_ADDRESS_AFTER: Duration = Duration(2500);
 /// How long the last address may take to answer; the others have at least as long as the tries after them.
 const CONNECT_TIMEOUT: Duration = Duration::from_s(30);
 /// Addresses tried at once; the oldest try makes way.
 const TRIES_MAX: usize = 4;
 
 /// A connection that stands, and its near end's address.
-pub(super) type Connected = (TcpStream, IpAddr);
+pub type Connected = (TcpStream, IpAddr);
 
 /// All connections on their way, by their places.
 #[derive(Debug)]
-pub(super) struct Dials {
+pub struct Dials {
     resolver: Resolver,
     dials: Box<[Dial]>,
 }
@@ -66,13 +66,13 @@ struct Connecting {
 
 impl Dials {
     /// Room for `count` of them.
-    pub(super) fn new(resolver: Resolver, count: usize) -> Self {
+    pub fn new(resolver: Resolver, count: usize) -> Self {
         let dial = |_| Dial { port: 0, token: Token(0), stage: Stage::Vacant };
         Self { resolver, dials: (0..count).map(dial).collect() }
     }
 
     /// Begins to connect to `host`; the sockets have `token`, for which [`Dials::told`] is to be called.
-    pub(super) fn start(
+    pub fn start(
         &mut self,
         now: Instant,
         registry: &Registry,
@@ -86,7 +86,7 @@ impl Dials {
     }
 
     /// Which connection was made or has failed, one a call.
-    pub(super) fn next_done(&mut self) -> Option<(usize, Result<Connected, Fault>)> {
+    pub fn next_done(&mut self) -> Option<(usize, Result<Connected, Fault>)> {
         let at = self.dials.iter().position(|dial| matches!(dial.stage, Stage::Done(_)))?;
         match mem::replace(&mut self.dials[at].stage, Stage::Vacant) {
             Stage::Done(result) => Some((at, result)),
@@ -95,18 +95,18 @@ impl Dials {
     }
 
     /// A socket of the one at `at` is ready.
-    pub(super) fn told(&mut self, now: Instant, registry: &Registry, at: usize) {
+    pub fn told(&mut self, now: Instant, registry: &Registry, at: usize) {
         self.dials[at].advance(now, registry, &mut self.resolver);
     }
 
     /// A name server's socket is ready.
-    pub(super) fn told_resolver(&mut self, now: Instant, registry: &Registry, name: NameIndex) {
+    pub fn told_resolver(&mut self, now: Instant, registry: &Registry, name: NameIndex) {
         self.resolver.told(now, registry, name);
         self.resume(now, registry);
     }
 
     /// Judges all deadlines by `now`.
-    pub(super) fn expire(&mut self, now: Instant, registry: &Registry) {
+    pub fn expire(&mut self, now: Instant, registry: &Registry) {
         self.resolver.expire(now, registry);
         self.resume(now, registry);
         for dial in &mut self.dials {
@@ -119,7 +119,7 @@ impl Dials {
     }
 
     /// When something is due although nothing comes; `None`: never.
-    pub(super) fn deadline(&self) -> Option<Instant> {
+    pub fn deadline(&self) -> Option<Instant> {
         let connecting = self.dials.iter().filter_map(|dial| match &dial.stage {
             Stage::Connecting(connecting) => Some(connecting.deadline()),
             Stage::Vacant | Stage::Resolving(_) | Stage::Done(_) => None,
@@ -128,7 +128,7 @@ impl Dials {
     }
 
     /// The network may be another one: names are resolved anew.
-    pub(super) fn forget_names(&mut self) {
+    pub fn forget_names(&mut self) {
         self.resolver.forget_all();
     }
 

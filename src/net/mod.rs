@@ -2,7 +2,7 @@
 
 pub mod clock;
 mod connection;
-mod dial;
+pub mod dial;
 mod event_loop;
 pub mod hosts;
 mod lines;

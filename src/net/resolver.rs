@@ -70,17 +70,17 @@ pub struct Resolver {
 #[derive(Debug)]
 struct Entry {
     host: heapless::String<DOMAIN_OCTETS_MAX>,
-    state: State,
+    /// Its way to a new answer, while it is on it.
+    resolution: Option<Resolution>,
     lines: [Line; 2],
+    /// The last answer.
+    answer: Option<Result<Known, Unresolved>>,
 }
 
-// One is much larger than the others, and all are reserved for it: that is what a place is for.
 #[derive(Debug)]
-enum State {
-    Free,
-    Asking(Resolution),
-    Known { addresses: Addresses, until: Instant },
-    Failed(Unresolved),
+struct Known {
+    addresses: Addresses,
+    until: Instant,
 }
 
 impl Resolver {
@@ -88,8 +88,9 @@ impl Resolver {
     pub fn new(source: Source, first_token: usize) -> Self {
         let entry = |_| Entry {
             host: heapless::String::new(),
-            state: State::Free,
+            resolution: None,
             lines: [Line::Closed, Line::Closed],
+            answer: None,
         };
         Self { source, first_token, entries: (0..NAMES_MAX).map(entry).collect() }
     }
@@ -111,39 +112,36 @@ impl Resolver {
                 Err(why) => return Lookup::Failed(why),
             },
         };
-        match &self.entries[at].state {
-            State::Asking(_) => return Lookup::Asking(NameIndex(at)),
-            State::Known { addresses, until } if now < *until => {
-                return Lookup::Known(addresses.clone(), Some(NameIndex(at)));
+        let entry = &mut self.entries[at];
+        let is_known = matches!(&entry.answer, Some(Ok(known)) if now < known.until);
+        if entry.resolution.is_none() && !is_known {
+            let servers = match &self.source {
+                Source::System => Servers::of_system(),
+                Source::Fixed(servers) => servers.clone(),
+            };
+            match Resolution::new(host, servers, now) {
+                Ok(resolution) => entry.resolution = Some(resolution),
+                Err(why) => entry.answer = Some(Err(why)),
             }
-            State::Free | State::Known { .. } | State::Failed(_) => {}
+            self.advance(now, registry, at);
         }
-        let servers = match &self.source {
-            Source::System => Servers::of_system(),
-            Source::Fixed(servers) => servers.clone(),
-        };
-        self.entries[at].state = match Resolution::new(host, servers, now) {
-            Ok(resolution) => State::Asking(resolution),
-            Err(why) => State::Failed(why),
-        };
-        self.advance(now, registry, at);
         self.outcome(NameIndex(at))
     }
 
     /// How the name at `at`, which was looked up before, stands now.
     pub fn outcome(&self, at: NameIndex) -> Lookup {
-        match &self.entries[at.0].state {
-            State::Asking(_) => Lookup::Asking(at),
-            State::Known { addresses, .. } => Lookup::Known(addresses.clone(), Some(at)),
-            State::Failed(why) => Lookup::Failed(*why),
-            State::Free => Lookup::Failed(Unresolved::NoAddress),
+        let entry = &self.entries[at.0];
+        match &entry.answer {
+            _ if entry.resolution.is_some() => Lookup::Asking(at),
+            Some(Ok(known)) => Lookup::Known(known.addresses.clone(), Some(at)),
+            Some(Err(why)) => Lookup::Failed(*why),
+            None => unreachable!("what was looked up is being resolved, or has an answer"),
         }
     }
 
     /// A socket of the name at `at` is ready.
     pub fn told(&mut self, now: Instant, registry: &Registry, at: NameIndex) {
-        let Entry { state, lines, .. } = &mut self.entries[at.0];
-        let State::Asking(resolution) = state else { return };
+        let Entry { resolution: Some(resolution), lines, .. } = &mut self.entries[at.0] else { return };
         for family in FAMILIES {
             let read = lines[family as usize].read(|from, octets| {
                 resolution.received(now, family, from, octets);
@@ -163,7 +161,7 @@ impl Resolver {
     /// Judges all deadlines by `now`.
     pub fn expire(&mut self, now: Instant, registry: &Registry) {
         for at in 0..NAMES_MAX {
-            if let State::Asking(resolution) = &mut self.entries[at].state
+            if let Some(resolution) = &mut self.entries[at].resolution
                 && resolution.deadline() <= now
             {
                 resolution.expired(now);
@@ -174,26 +172,23 @@ impl Resolver {
 
     /// When something is due although nothing comes; `None`: never.
     pub fn deadline(&self) -> Option<Instant> {
-        let asking = self.entries.iter().filter_map(|entry| match &entry.state {
-            State::Asking(resolution) => Some(resolution.deadline()),
-            State::Free | State::Known { .. } | State::Failed(_) => None,
-        });
-        asking.min()
+        let asking = self.entries.iter().filter_map(|entry| entry.resolution.as_ref());
+        asking.map(Resolution::deadline).min()
     }
 
     /// The host answers at `address`: that is tried first, as long as the answer holds.
     pub fn worked(&mut self, at: NameIndex, address: IpAddr) {
-        if let State::Known { addresses, .. } = &mut self.entries[at.0].state
-            && let Some(place) = addresses.iter().position(|known| *known == address)
+        if let Some(Ok(known)) = &mut self.entries[at.0].answer
+            && let Some(place) = known.addresses.iter().position(|known| *known == address)
         {
-            addresses[..=place].rotate_right(1);
+            known.addresses[..=place].rotate_right(1);
         }
     }
 
     /// The host answers at none of its addresses: they are asked for again at the next use.
     pub fn forget(&mut self, at: NameIndex) {
-        if let State::Known { until, .. } = &mut self.entries[at.0].state {
-            *until = Instant(0);
+        if let Some(Ok(known)) = &mut self.entries[at.0].answer {
+            known.until = Instant(0);
         }
     }
 
@@ -205,25 +200,21 @@ impl Resolver {
     /// The place for a new name: a free one, else that of the name whose time is over first.
     fn make_room(&mut self, host: &str) -> Result<usize, Unresolved> {
         let host = host.try_into().map_err(|_| Unresolved::NoName)?;
-        let place = |entry: &Entry| match entry.state {
-            State::Asking(_) => None,
-            State::Known { until, .. } => Some(until),
-            State::Free | State::Failed(_) => Some(Instant(0)),
+        let until = |entry: &Entry| match &entry.answer {
+            Some(Ok(known)) => known.until,
+            Some(Err(_)) | None => Instant(0),
         };
-        let places = self.entries.iter().enumerate();
-        let (_, at) = places
-            .filter_map(|(at, entry)| place(entry).map(|until| (until, at)))
-            .min()
-            .ok_or(Unresolved::Busy)?;
+        let idle = self.entries.iter().enumerate().filter(|(_, entry)| entry.resolution.is_none());
+        let (at, _) = idle.min_by_key(|(_, entry)| until(entry)).ok_or(Unresolved::Busy)?;
         self.entries[at].host = host;
-        self.entries[at].state = State::Free;
+        self.entries[at].answer = None;
         Ok(at)
     }
 
     /// Asks what is to be asked, and settles what is clear.
     fn advance(&mut self, now: Instant, registry: &Registry, at: usize) {
-        let Entry { host, state, lines } = &mut self.entries[at];
-        let State::Asking(resolution) = state else { return };
+        let Entry { host, resolution: place, lines, answer } = &mut self.entries[at];
+        let Some(resolution) = place else { return };
         let token = Token(self.first_token + at);
         // Each round asks at least one question or ends; the servers' turns bound the questions.
         let outcome = loop {
@@ -242,13 +233,11 @@ impl Resolver {
             }
         };
         *lines = [Line::Closed, Line::Closed];
-        *state = match outcome {
-            Ok(found) => {
-                log::debug!("resolved host={host} addresses={:?}", found.addresses);
-                State::Known { addresses: found.addresses, until: now + found.kept }
-            }
-            Err(why) => State::Failed(why),
-        };
+        *place = None;
+        *answer = Some(outcome.map(|found| {
+            log::debug!("resolved host={host} addresses={:?}", found.addresses);
+            Known { addresses: found.addresses, until: now + found.kept }
+        }));
     }
 }
 

@@ -32,6 +32,9 @@ pub type Name = domain::base::Name<Array<NAME_OCTETS_MAX>>;
 /// A question, ready to be sent.
 pub type Query = Array<QUERY_OCTETS_MAX>;
 
+/// What a name is another name for, and for how many seconds.
+type Alias<'a> = (ParsedName<&'a [u8]>, u32);
+
 /// A kind of address, asked for by a question of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Family {
@@ -147,9 +150,9 @@ fn answer(section: RecordSection<'_, &[u8]>, name: &Name, family: Family) -> Opt
 }
 
 /// The records of class IN at `owner`.
-fn records_of<'a, 'b>(
+fn records_of<'a>(
     section: RecordSection<'a, &'a [u8]>,
-    owner: &'b impl ToName,
+    owner: &impl ToName,
 ) -> impl Iterator<Item = ParsedRecord<'a, &'a [u8]>> {
     section
         .take(RECORDS_MAX)
@@ -178,10 +181,7 @@ fn addresses_of<'a>(
 }
 
 /// The name that `owner` is an alias of, if it is one; the outer `None` when the record can't be read.
-fn alias_of<'a>(
-    section: RecordSection<'a, &'a [u8]>,
-    owner: &impl ToName,
-) -> Option<Option<(ParsedName<&'a [u8]>, u32)>> {
+fn alias_of<'a>(section: RecordSection<'a, &'a [u8]>, owner: &impl ToName) -> Option<Option<Alias<'a>>> {
     let Some(record) = records_of(section, owner).find(|record| record.rtype() == Rtype::CNAME) else {
         return Some(None);
     };
