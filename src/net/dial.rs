@@ -1,9 +1,10 @@
-//! From a host's name and port to a connection, without waiting: its addresses are tried in order (RFC 5321 5.1).
+//! From a host's name and port to a connection, without waiting: its addresses are tried in order (RFC 5321
+//! 5.1).
 //!
 //! The next address is tried at once when one fails, and beside it when it has not answered within
-//! [`NEXT_ADDRESS_AFTER`]: an IPv6 that leads nowhere costs seconds (RFC 8305 5, with its delay made longer, since nobody
-//! watches). The first connection that stands is taken; its address comes first next time. A name whose addresses all fail
-//! is asked for anew.
+//! [`NEXT_ADDRESS_AFTER`]: an IPv6 that leads nowhere costs seconds (RFC 8305 5, with its delay made longer,
+//! since nobody watches). The first connection that stands is taken; its address comes first next time. A
+//! name whose addresses all fail is asked for anew.
 
 use std::io::{Error, ErrorKind};
 use std::mem;
@@ -211,7 +212,8 @@ impl Connecting {
         Some((address, (stream, local)))
     }
 
-    /// Begins to connect to the next address, if it is its turn; gives all up when the last one's time is over.
+    /// Begins to connect to the next address, if it is its turn; gives all up when the last one's time is
+    /// over.
     fn try_next(&mut self, now: Instant, registry: &Registry, port: u16, token: Token) {
         while self.next_at <= now
             && let Some(address) = self.untried.pop()

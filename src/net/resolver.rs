@@ -1,14 +1,16 @@
-//! From a host's name to its addresses, without waiting: the hosts file at once, else the name servers over the loop's own
-//! sockets (RFC 1034, RFC 1035).
+//! From a host's name to its addresses, without waiting: the hosts file at once, else the name servers over
+//! the loop's own sockets (RFC 1034, RFC 1035).
 //!
-//! Answers are kept for their time to live, by the boot clock; one place for each name, [`NAMES_MAX`] in all. Nothing is
-//! asked ahead of its use, so an idle relay asks nothing, holds no socket, and wakes up for nothing.
+//! Answers are kept for their time to live, by the boot clock; one place for each name, [`NAMES_MAX`] in all.
+//! Nothing is asked ahead of its use, so an idle relay asks nothing, holds no socket, and wakes up for
+//! nothing.
 //!
-//! Against forged replies: for each question a new socket, on a port of the kernel's random choice, connected to its server;
-//! a new random id; the question in the reply compared. A stranger would have to guess 32 bits within the reply's time.
+//! Against forged replies: for each question a new socket, on a port of the kernel's random choice, connected
+//! to its server; a new random id; the question in the reply compared. A stranger would have to guess 32 bits
+//! within the reply's time.
 //!
-//! Absent on purpose: MX (a smarthost is asked for by its address), DNSSEC (TLS says who the smarthost is), a cache of
-//! failures (the route's back-off is one).
+//! Absent on purpose: MX (a smarthost is asked for by its address), DNSSEC (TLS says who the smarthost is), a
+//! cache of failures (the route's back-off is one).
 
 use core::net::IpAddr;
 use std::io::Error;
@@ -52,7 +54,8 @@ pub struct NameIndex(pub usize);
 pub enum Lookup {
     /// Its addresses, at least one, in the order to try them; and its place, if they came from a name server.
     Known(Addresses, Option<NameIndex>),
-    /// It is being resolved: ask [`Resolver::outcome`] again after [`Resolver::told`] or [`Resolver::expire`].
+    /// It is being resolved: ask [`Resolver::outcome`] again after [`Resolver::told`] or
+    /// [`Resolver::expire`].
     Asking(NameIndex),
     /// It has none.
     Failed(Unresolved),

@@ -1,4 +1,5 @@
-//! From addresses to a connection: the next one at once when one fails, and soon when one is silent (C-5.1-a).
+//! From addresses to a connection: the next one at once when one fails, and soon when one is silent
+//! (C-5.1-a).
 
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 

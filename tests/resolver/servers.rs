@@ -19,8 +19,8 @@ const HOST: &str = "smtp.example.com";
 const FIRST_TOKEN: usize = 7;
 const TIMEOUT: Duration = Duration(300);
 
-/// What a server sends back to a question, which came from that address over UDP, or over TCP: all of it, one datagram
-/// each, or one message behind the other.
+/// What a server sends back to a question, which came from that address over UDP, or over TCP: all of it, one
+/// datagram each, or one message behind the other.
 type Script = Box<dyn Fn(&[u8], Option<SocketAddr>) -> Vec<Vec<u8>> + Send + Sync>;
 
 /// A name server on loopback, for the time of the test process.

@@ -1,7 +1,8 @@
-//! The socket that carries one question: a datagram each way, or a connection where the reply is too long for that.
+//! The socket that carries one question: a datagram each way, or a connection where the reply is too long for
+//! that.
 //!
-//! Each question has a socket of its own, bound to a port that the kernel picks at random, and connected, so that the
-//! kernel drops what comes from elsewhere and tells at once when nobody listens there.
+//! Each question has a socket of its own, bound to a port that the kernel picks at random, and connected, so
+//! that the kernel drops what comes from elsewhere and tells at once when nobody listens there.
 
 use std::io::{Error, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -68,8 +69,8 @@ impl Line {
         }
     }
 
-    /// Calls `visit` with each message that came and where it came from, until that returns false. An error means that no
-    /// further one will come.
+    /// Calls `visit` with each message that came and where it came from, until that returns false. An error
+    /// means that no further one will come.
     pub(super) fn read(&mut self, mut visit: impl FnMut(SocketAddr, &[u8]) -> bool) -> Result<(), Error> {
         match self {
             Self::Closed => Ok(()),
@@ -122,7 +123,8 @@ impl Stream {
         Ok(true)
     }
 
-    /// Reads the reply; true when all of it is there. An error where the connection ends before, or the reply is too long.
+    /// Reads the reply; true when all of it is there. An error where the connection ends before, or the reply
+    /// is too long.
     fn is_read(&mut self) -> Result<bool, Error> {
         for _ in 0..READS_MAX {
             let end = match self.input[..self.filled].first_chunk() {

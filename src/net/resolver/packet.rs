@@ -1,11 +1,12 @@
-//! DNS packets (RFC 1035 4): a question as octets, and what a reply says. The only file that knows the DNS library.
+//! DNS packets (RFC 1035 4): a question as octets, and what a reply says. The only file that knows the DNS
+//! library.
 //!
-//! A reply counts only when it is one: the id, the question and the direction are those of what was asked. Anything
-//! else, and whatever can't be read to the end of its answers, is no reply: it is passed over, and the wait goes on,
-//! so that a forged packet ends nothing. Nothing here allocates.
+//! A reply counts only when it is one: the id, the question and the direction are those of what was asked.
+//! Anything else, and whatever can't be read to the end of its answers, is no reply: it is passed over, and
+//! the wait goes on, so that a forged packet ends nothing. Nothing here allocates.
 //!
-//! Absent on purpose: EDNS (a reply that doesn't fit into 512 octets is asked for over TCP), DNSSEC, any record but
-//! addresses and aliases.
+//! Absent on purpose: EDNS (a reply that doesn't fit into 512 octets is asked for over TCP), DNSSEC, any
+//! record but addresses and aliases.
 
 use core::net::IpAddr;
 
@@ -68,8 +69,8 @@ impl Family {
     }
 }
 
-/// The name that `text` writes, with `suffix` behind it; `None` when it is none (an empty or too long label, or too long
-/// in all).
+/// The name that `text` writes, with `suffix` behind it; `None` when it is none (an empty or too long label,
+/// or too long in all).
 pub fn name(text: &str, suffix: &str) -> Option<Name> {
     let mut builder = NameBuilder::<Array<NAME_OCTETS_MAX>>::new();
     for part in [text, suffix] {
@@ -160,7 +161,8 @@ fn records_of<'a>(
         .filter(move |record| record.class() == Class::IN && record.owner().name_eq(owner))
 }
 
-/// The addresses of `owner` that can be a host's, and for how many seconds they hold; `None` when one can't be read.
+/// The addresses of `owner` that can be a host's, and for how many seconds they hold; `None` when one can't
+/// be read.
 fn addresses_of<'a>(
     section: RecordSection<'a, &'a [u8]>,
     owner: &impl ToName,

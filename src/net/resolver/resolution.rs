@@ -1,12 +1,12 @@
-//! One name on its way to its addresses: whom to ask next, and what the replies come to. Pure: sockets, the clock and
-//! randomness are its driver's.
+//! One name on its way to its addresses: whom to ask next, and what the replies come to. Pure: sockets, the
+//! clock and randomness are its driver's.
 //!
-//! AAAA and A are asked for at once, each under an id of its own. A server that is silent, unreachable, or says that it
-//! can't tell makes way for the next; after the last one it begins anew, up to the number of attempts. That a name does
-//! not exist, or has no address, is final.
+//! AAAA and A are asked for at once, each under an id of its own. A server that is silent, unreachable, or
+//! says that it can't tell makes way for the next; after the last one it begins anew, up to the number of
+//! attempts. That a name does not exist, or has no address, is final.
 //!
-//! Some servers never reply to one of the two questions: when the other one has brought addresses, what is missing is
-//! waited for only [`SETTLE_WITHIN`]. All ends within [`GIVE_UP_AFTER`].
+//! Some servers never reply to one of the two questions: when the other one has brought addresses, what is
+//! missing is waited for only [`SETTLE_WITHIN`]. All ends within [`GIVE_UP_AFTER`].
 
 use core::net::SocketAddr;
 
@@ -109,8 +109,8 @@ impl Resolution {
         Ok(Self { servers, questions, suffix, give_up_at: now + GIVE_UP_AFTER, settle_at: None })
     }
 
-    /// The next question to ask, under `id`, which nobody can guess; `None` when there is none for now. Its outcome is
-    /// told by [`Resolution::received`] or [`Resolution::unreachable`].
+    /// The next question to ask, under `id`, which nobody can guess; `None` when there is none for now. Its
+    /// outcome is told by [`Resolution::received`] or [`Resolution::unreachable`].
     pub fn next_ask(&mut self, now: Instant, id: u16) -> Option<Ask> {
         let question = self.questions.iter_mut().find(|question| matches!(question.phase, Phase::Due(_)))?;
         let Phase::Due(transport) = question.phase else { return None };
@@ -196,8 +196,8 @@ impl Resolution {
         asked.chain(self.settle_at).fold(self.give_up_at, Instant::min)
     }
 
-    /// What came of it, when that is clear. Where `host` may still be a name with another suffix behind it, that is what
-    /// is asked for next.
+    /// What came of it, when that is clear. Where `host` may still be a name with another suffix behind it,
+    /// that is what is asked for next.
     pub fn outcome(&mut self, host: &str) -> Option<Result<Found, Unresolved>> {
         let is_open = |question: &Question| matches!(question.phase, Phase::Due(_) | Phase::Asked { .. });
         if self.questions.iter().any(is_open) {
@@ -279,8 +279,8 @@ fn suffixes(servers: &Servers) -> usize {
     servers.search.split_ascii_whitespace().count()
 }
 
-/// The next name to ask for from suffix `place` on: past the last suffix `host` stands alone. Suffixes that make no name
-/// are passed over.
+/// The next name to ask for from suffix `place` on: past the last suffix `host` stands alone. Suffixes that
+/// make no name are passed over.
 fn next_name(host: &str, servers: &Servers, place: usize) -> Option<(usize, Name)> {
     (place..=suffixes(servers)).find_map(|place| {
         let suffix = servers.search.split_ascii_whitespace().nth(place).unwrap_or_default();

@@ -1,10 +1,11 @@
 //! Whom to ask: the name servers of resolv.conf(5), and how patiently.
 //!
-//! The file is read at each resolution, so that what DHCP or an administrator changes counts at once. What of it makes
-//! no sense is passed over: half a file is better than no mail.
+//! The file is read at each resolution, so that what DHCP or an administrator changes counts at once. What of
+//! it makes no sense is passed over: half a file is better than no mail.
 //!
-//! `search` (and `domain`) serve a host's name without dots, as `nas`. A name with a dot is taken as it stands, whatever
-//! `ndots` says: a suffix behind it could lead the mail to another host. Other options, and `sortlist`, mean nothing here.
+//! `search` (and `domain`) serve a host's name without dots, as `nas`. A name with a dot is taken as it
+//! stands, whatever `ndots` says: a suffix behind it could lead the mail to another host. Other options, and
+//! `sortlist`, mean nothing here.
 
 use core::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV6};
 use std::fs::{self, File};
@@ -53,7 +54,8 @@ impl Default for Servers {
 }
 
 impl Servers {
-    /// The servers of the system; the one on this machine where the file names none, is missing, or can't be read.
+    /// The servers of the system; the one on this machine where the file names none, is missing, or can't be
+    /// read.
     pub fn of_system() -> Self {
         File::open(PATH).and_then(Self::read).unwrap_or_default()
     }
