@@ -14,7 +14,7 @@ START_SECONDS_MAX = 30
 class Relay:
     """A relay in `folder`. It keeps port, configuration and spool over restarts, and appends to one log."""
 
-    def __init__(self, world, smarthost_port, *, name="relay", size="64MiB", top="", tables="", binary=None):
+    def __init__(self, world, smarthost_port, *, name="relay", host="127.0.0.1", size="64MiB", top="", tables="", binary=None):
         self.folder = world.folder_for(name)
         self.port = free_port()
         self.spool = self.folder / "spool"
@@ -28,7 +28,7 @@ class Relay:
             f'listen = ["127.0.0.1:{self.port}"]\n'
             f'admin = "admin@test.example"\n'
             f"{top}"
-            f'[smarthost]\nhost = "127.0.0.1"\nport = {smarthost_port}\ntls = "none"\n'
+            f'[smarthost]\nhost = "{host}"\nport = {smarthost_port}\ntls = "none"\n'
             f'[spool]\npath = "{self.spool}"\nsize = "{size}"\n'
             f'[retry]\nfirst = "1s"\nlongest = "5s"\nroute_longest = "1s"\n'
             f"{tables}"
