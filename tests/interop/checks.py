@@ -1,4 +1,5 @@
 """What a check is: a name, a folder of its own, a time limit, and things that are stopped when it ends."""
+
 import contextlib
 import dataclasses
 import os
@@ -29,9 +30,11 @@ class Check:
 
 def check(name, seconds=60):
     """Registers a function of one World as a check; what it returns is printed behind `ok NAME`."""
+
     def register(function):
         CHECKS.append(Check(name, seconds, function))
         return function
+
     return register
 
 

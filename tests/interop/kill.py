@@ -1,18 +1,22 @@
 """SIGKILL at random moments under load from 20 clients, restart on the same spool, again and again.
 
-SIGKILL leaves the kernel's cache as it is, so this shows the order of steps, not of syncs; strace_order.py shows that.
+SIGKILL leaves the kernel's cache as it is, so this shows the order of steps, not of syncs; strace_order.py
+shows that.
 
 Each attempt of a client has a sender of its own. So it is known of every attempt what its client saw:
 
     accepted   250 was read: must arrive, whatever was killed
-    unknown    the mail data was sent whole, the connection broke before a reply: may arrive; the client sends the mail again, as any
-               client would, and that is the first kind of duplicate
-    unsent     the connection broke before the final dot was sent, or the reply was a refusal: must never arrive
+    unknown    the mail data was sent whole, the connection broke before a reply: may arrive; the client
+               sends the mail again, as any client would, and that is the first kind of duplicate
+    unsent     the connection broke before the final dot was sent, or the reply was a refusal: must never
+               arrive
 
-The second kind of duplicate: one attempt that the sink answered with 250 more than once. It is explained if the copies came over
-different connections and a kill came between the moment the relay had sent the final dot of the first and the moment it had written the free:
-at most a second before or after the sink's 250, and before the second copy. Any other duplicate is a failure.
+The second kind of duplicate: one attempt that the sink answered with 250 more than once. It is explained if
+the copies came over different connections and a kill came between the moment the relay had sent the final
+dot of the first and the moment it had written the free: at most a second before or after the sink's 250,
+and before the second copy. Any other duplicate is a failure.
 """
+
 import collections
 import threading
 import time
@@ -44,7 +48,9 @@ class Client(threading.Thread):
             octets = (120, 1500, 6000, 20_000)[count % 4]
             attempts = []
             while not self.stop.is_set():
-                message = mail.alert(count, octets, f"k{self.number}-{len(attempts)}-", 1 + count % 3, self.seed)
+                message = mail.alert(
+                    count, octets, f"k{self.number}-{len(attempts)}-", 1 + count % 3, self.seed
+                )
                 session, fate = self.attempt(session, message)
                 attempts.append(message)
                 getattr(self, fate).append(message)
@@ -107,7 +113,9 @@ def storm(world, relay, sink, kills):
 
 
 def explain(copies, kills):
-    """Splits doubled pairs into explained and not; returns (explained, the farthest kill in seconds after the 250, not explained)."""
+    """Splits doubled pairs into explained and not; returns (explained, the farthest kill in seconds after
+    the 250, not explained).
+    """
     explained, longest, strange = 0, 0.0, []
     for pair, times in copies.items():
         for (first, session), (second, other) in zip(times, times[1:]):
@@ -139,18 +147,26 @@ def kill(world):
     expect(not lost, f"{len(lost)} recipients of accepted messages lost, the first: {lost[:3]}")
     arrived = {sender for sender, _ in copies}
     ghosts = [m.sender for m in unsent if m.sender in arrived]
-    expect(not ghosts, f"{len(ghosts)} messages arrived that were never sent whole or were refused: {ghosts[:3]}")
+    expect(
+        not ghosts, f"{len(ghosts)} messages arrived that were never sent whole or were refused: {ghosts[:3]}"
+    )
     wrong = mail.compare([m for m in accepted + unknown if m.sender in arrived], sink, exactly_once=False)
     wrong = [text for text in wrong if "did not get it" not in text]
     expect(not wrong, f"{len(wrong)} faults, the first: {wrong[:3]}")
     explained, longest, strange = explain(copies, kills)
-    expect(not strange, f"{len(strange)} duplicates that no kill explains, the first (sender, seconds): {strange[:3]}")
+    expect(
+        not strange,
+        f"{len(strange)} duplicates that no kill explains, the first (sender, seconds): {strange[:3]}",
+    )
     again = sum(
         sum(message.sender in arrived for message in attempts) - 1
-        for client in clients for attempts in client.sent_again if any(m.sender in arrived for m in attempts)
+        for client in clients
+        for attempts in client.sent_again
+        if any(m.sender in arrived for m in attempts)
     )
     return (
-        f"{len(kills)} kills, {len(accepted)} messages accepted and none lost; {len(unknown)} attempts without a reply; duplicates: "
-        f"{again} messages sent again after a kill before their 250 was read, {explained} recipients after a kill between "
-        f"the final dot to the smarthost and the free (the farthest kill {longest * 1000:+.0f} ms from the smarthost's 250)"
+        f"{len(kills)} kills, {len(accepted)} messages accepted and none lost; {len(unknown)} attempts without a "
+        f"reply; duplicates: {again} messages sent again after a kill before their 250 was read, {explained} "
+        f"recipients after a kill between the final dot to the smarthost and the free (the farthest kill "
+        f"{longest * 1000:+.0f} ms from the smarthost's 250)"
     )
