@@ -322,7 +322,9 @@ impl<D: Device> Relay<D> {
     pub fn turn(&mut self, now: &Now) {
         self.record_results(now);
         self.spool.commit(now.instant);
-        while let Some(at) = self.committing.pop() {
+        // Only those whose messages this sync covers: a client that doesn't wait for replies has its next one in
+        // hand right away, and that one waits for the next turn's.
+        for at in core::mem::take(&mut self.committing) {
             let Some(receiver) = &mut self.receivers[at] else { continue };
             let mut output =
                 Buffer::new(slice_of(&mut self.receivers_output, at, OUTPUT_OCTETS), &mut receiver.output);
@@ -367,6 +369,9 @@ impl<D: Device> Relay<D> {
 
     /// When something is due although nothing comes; `None`: never.
     pub fn deadline(&self, now: Instant) -> Option<Instant> {
+        if !self.committing.is_empty() {
+            return Some(now);
+        }
         let receivers = self.receivers.iter().flatten().map(|receiver| match receiver.closing {
             Closing::No => receiver.session.deadline(),
             Closing::By(by) => by,

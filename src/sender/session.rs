@@ -459,6 +459,8 @@ impl Session {
             // What isn't sent yet of the mail data must not arrive: its end would be an order to deliver.
             State::MailData(_) => output.clear(),
             State::Verdict { .. } if !output.is_empty() => output.clear(),
+            // Behind DATA a command could be taken for mail data (RFC 2920 3.1).
+            State::Transaction(transaction) if transaction.is_data_awaited() => {}
             State::Greeting
             | State::Hello { .. }
             | State::Ready

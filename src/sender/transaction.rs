@@ -87,6 +87,11 @@ impl Transaction {
         Duration::from_min(if is_data_next { 2 } else { 5 })
     }
 
+    /// DATA was written and not answered.
+    pub(super) const fn is_data_awaited(&self) -> bool {
+        self.is_data_awaited
+    }
+
     const fn is_awaiting(&self) -> bool {
         self.is_rset_awaited || self.is_mail_awaited || self.recipients_awaited > 0 || self.is_data_awaited
     }

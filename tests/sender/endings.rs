@@ -44,6 +44,12 @@ fn places() -> impl Iterator<Item = usize> {
     (0..STEPS.len()).filter(|step| STEPS[*step].starts_with("S:"))
 }
 
+/// The end of a connection behind `steps` steps: with QUIT, but not behind DATA, where it would be mail data
+/// (PIPE-g).
+fn end(steps: usize) -> &'static str {
+    if (4..=7).contains(&steps) { "close" } else { "C: QUIT\nclose" }
+}
+
 /// What is left of the message: with `fault` where it was begun, unchanged but for what was refused before.
 fn expect_fault(rig: &mut Rig, steps: usize, fault: Fault) {
     assert_eq!(rig.session.fault(), Some(fault), "after {steps} steps");
@@ -72,7 +78,7 @@ fn closing_421_at_each_step() {
     for piece in [1, usize::MAX] {
         for steps in places() {
             let mut rig = after(steps, piece);
-            rig.play("S: 421 4.3.2 closing\nC: QUIT\nclose");
+            rig.play(&format!("S: 421 4.3.2 closing\n{}", end(steps)));
             let reply = rig.session.fault_reply().unwrap();
             assert_eq!((reply.code, reply.text.as_slice()), (421, &b"4.3.2 closing"[..]));
             expect_fault(&mut rig, steps, Fault::TooBusy);
@@ -97,7 +103,7 @@ fn no_reply_at_all_at_each_step() {
     for steps in places() {
         for line in ["150 wait", "650 what", "hello", "", "250-a\\r\\n251 b"] {
             let mut rig = after(steps, 3);
-            rig.play(&format!("S~ {line}\\r\\n\nC: QUIT\nclose"));
+            rig.play(&format!("S~ {line}\\r\\n\n{}", end(steps)));
             expect_fault(&mut rig, steps, Fault::Protocol);
         }
     }
@@ -115,7 +121,7 @@ fn silence_at_each_step() {
         let mut rig = after(steps, usize::MAX);
         rig.play(&format!("wait {}", minutes * 60 - 1));
         assert!(!rig.is_closing, "after {steps} steps");
-        rig.play("wait 1\nC: QUIT\nclose");
+        rig.play(&format!("wait 1\n{}", end(steps)));
         expect_fault(&mut rig, steps, Fault::Timeout);
     }
 }
@@ -147,7 +153,7 @@ fn a_refusal_to_serve_is_a_fault() {
 fn a_login_wanted_is_no_failure_of_the_message() {
     for steps in [4, 5, 7] {
         let mut rig = after(steps, usize::MAX);
-        rig.play("S: 530 5.7.0 authentication required\nC: QUIT\nclose");
+        rig.play(&format!("S: 530 5.7.0 authentication required\n{}", end(steps)));
         expect_fault(&mut rig, steps, Fault::Unauthenticated);
     }
 }
@@ -234,6 +240,41 @@ fn a_transfer_that_stands_still_is_given_up() {
     assert_eq!(rig.result(), "Timeout wF0 550 no");
 }
 
+/// C-4.5.3.2-b: an end of mail data that the smarthost has not taken off in time is not sent any more.
+#[test]
+fn an_end_of_mail_data_that_was_not_sent_stays_unsent() {
+    let mut rig = after(7, usize::MAX);
+    rig.window = 50;
+    rig.say(b"354 go on\r\n");
+    assert_eq!(rig.written.len(), 50);
+    rig.wait(Duration::from_min(10));
+    assert!(rig.is_closing);
+    rig.window = usize::MAX;
+    rig.turn();
+    assert_eq!(rig.written.len(), 50);
+    assert_eq!(rig.result(), "Timeout wF0 550 no");
+}
+
+/// C-4.1.1.10-a: without PIPELINING there is no DATA in the way of QUIT.
+#[test]
+fn quit_in_a_transaction() {
+    let mut rig = Rig::new(usize::MAX);
+    rig.message(&envelope(), &["a@x.example"], BODY);
+    rig.play(
+        "S: 220 a
+        C: EHLO relay.site.example
+        S: 250 a
+        begin 0
+        C: MAIL FROM:<camera@site.example>
+        S: 250 ok
+        C: RCPT TO:<a@x.example>
+        S: 421 closing
+        C: QUIT
+        close
+        result TooBusy w",
+    );
+}
+
 /// A refusal in the middle of the mail data is the verdict: the message is not sent again and again.
 #[test]
 fn an_early_refusal_counts() {
@@ -280,7 +321,7 @@ fn endless_replies() {
     for _ in 0..2000 {
         rig.say(&b"250-and so on and so on\r\n".repeat(40));
     }
-    rig.play("C: QUIT\nclose");
+    rig.play("close");
     assert_eq!(rig.result(), "Protocol ww");
 
     let mut rig = after(3, usize::MAX);
@@ -290,12 +331,12 @@ fn endless_replies() {
         rig.say(b"250-\r\n");
         rig.wait(Duration::from_s(1));
     }
-    rig.play("C: QUIT\nclose");
+    rig.play("close");
     assert_eq!(rig.result(), "Timeout ww");
 }
 
-/// C-4.2-d (and the rule that no octet from the network makes us panic): rubbish of any kind, at each step, in any
-/// pieces, leaves the message where it was or with results that the rubbish spelled out.
+/// C-4.2-d (and the rule that no octet from the network makes us panic): rubbish of any kind, at each step,
+/// in any pieces, leaves the message where it was or with results that the rubbish spelled out.
 #[test]
 fn rubbish_never_breaks_the_session() {
     let words: [&[u8]; 14] = [
