@@ -66,7 +66,7 @@ PORTS = random.Random(os.getpid())
 
 
 def free_port():
-    """A loopback port below the kernel's own choice of client ports, so that no client of ours can take it."""
+    """A loopback port below the kernel's own choice of client ports, so no client of ours can take it."""
     for _ in range(1000):
         port = PORTS.randrange(12000, 32000)
         with socket.socket() as probe:

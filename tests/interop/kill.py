@@ -165,7 +165,7 @@ def kill(world):
         if any(m.sender in arrived for m in attempts)
     )
     return (
-        f"{len(kills)} kills, {len(accepted)} messages accepted and none lost; {len(unknown)} attempts without a "
+        f"{len(kills)} kills, {len(accepted)} messages accepted, none lost; {len(unknown)} attempts without a "
         f"reply; duplicates: {again} messages sent again after a kill before their 250 was read, {explained} "
         f"recipients after a kill between the final dot to the smarthost and the free (the farthest kill "
         f"{longest * 1000:+.0f} ms from the smarthost's 250)"

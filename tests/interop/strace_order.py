@@ -158,7 +158,7 @@ def spool_write(line, spool):
 
 @check("strace_order", 120)
 def strace_order(world):
-    """20 clients, messages of one block and of several, under strace; then the trace is read, and doctored."""
+    """20 clients, messages of one block and of several, under strace; the trace is read, and doctored."""
     expect(shutil.which("strace"), "strace is missing")
     sink = Sink(world, free_port()).start()
     relay = Relay(world, sink.port)
