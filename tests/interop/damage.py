@@ -237,6 +237,7 @@ def foreign_file(world):
     files = {
         "a mailbox": b"From root Tue Nov 24\n" + b"Subject: keep me\n\n" * 30_000,
         "a short text": b"hello\n",
+        "zeros and a short tail": bytes(BLOCK) + b"hello\n",
         "random octets": draw.randbytes(2**20),
         "random octets, shorter": draw.randbytes(3 * BLOCK + 11),
         "both superblocks random": draw.randbytes(2 * BLOCK) + original.octets[2 * BLOCK :],
