@@ -29,14 +29,19 @@ fn server(number: u8) -> SocketAddr {
 fn servers(count: u8, search: &str) -> Servers {
     Servers {
         addresses: (1..=count).map(server).collect(),
-        search: search.try_into().unwrap(),
+        search: search.try_into().expect("the suffixes fit"),
         ..Servers::default()
     }
 }
 
 impl Asking {
     fn new(host: &'static str, servers: Servers) -> Self {
-        Self { resolution: Resolution::new(host, servers, START).unwrap(), host, now: START, id: 100 }
+        Self {
+            resolution: Resolution::new(host, servers, START).expect("it is a name"),
+            host,
+            now: START,
+            id: 100,
+        }
     }
 
     /// The next question, if one is due.
@@ -49,7 +54,7 @@ impl Asking {
 
     /// Both questions, AAAA first.
     fn both(&mut self) -> [Ask; 2] {
-        let asks = [self.ask().unwrap(), self.ask().unwrap()];
+        let asks = [(); 2].map(|()| self.ask().expect("both are due"));
         assert!(self.ask().is_none());
         assert_eq!([asks[0].family, asks[1].family], [Family::V6, Family::V4]);
         asks
@@ -153,7 +158,7 @@ fn a_server_that_can_not_tell_makes_way_at_once() {
         let second = asking.both();
         assert_eq!(second[0].server, server(2));
         let records = [address(HOST, 60, "192.0.2.1")];
-        second.each_ref().map(|ask| asking.reply(ask, wire::NOERROR, &records));
+        second.iter().for_each(|ask| asking.reply(ask, wire::NOERROR, &records));
         assert_eq!(asking.outcome().unwrap().unwrap().0, ["192.0.2.1"]);
 
         let mut asking = Asking::new(HOST, servers(2, ""));

@@ -32,7 +32,7 @@ impl World {
             ..Servers::default()
         };
         let resolver = Resolver::new(Source::Fixed(servers), 0);
-        Self { poll: Poll::new().unwrap(), dials: Dials::new(resolver, 1) }
+        Self { poll: Poll::new().expect("there are descriptors"), dials: Dials::new(resolver, 1) }
     }
 
     /// Connects to `host` as the event loop does; and how long that took.
@@ -48,7 +48,8 @@ impl World {
             let now = clock::now().instant;
             assert!(now.since(start) < Duration::from_s(60), "no end");
             let due = self.dials.deadline().expect("what is on its way has a deadline").since(now);
-            self.poll.poll(&mut events, Some(std::time::Duration::from_millis(due.0))).unwrap();
+            let due = std::time::Duration::from_millis(due.0);
+            self.poll.poll(&mut events, Some(due)).expect("the kernel lets us wait");
             let now = clock::now().instant;
             for event in &events {
                 match event.token() {
@@ -63,9 +64,9 @@ impl World {
     /// The address that the connection to `host` is made to.
     fn reached(&mut self, host: &str, port: u16) -> (IpAddr, Duration) {
         let (result, took) = self.dial(host, port);
-        let (stream, local) = result.unwrap();
+        let (stream, local) = result.expect("an address answers");
         assert!(local.is_loopback());
-        (stream.peer_addr().unwrap().ip(), took)
+        (stream.peer_addr().expect("it is connected").ip(), took)
     }
 }
 
@@ -79,17 +80,17 @@ fn records(addresses: &[u8]) -> Vec<Record> {
 
 /// A listener on 127.0.0.9, and its port, which is free on the other addresses.
 fn listener() -> (TcpListener, u16) {
-    let listener = TcpListener::bind((loopback(9), 0)).unwrap();
-    let port = listener.local_addr().unwrap().port();
+    let listener = TcpListener::bind((loopback(9), 0)).expect("loopback has room");
+    let port = listener.local_addr().expect("it is bound").port();
     (listener, port)
 }
 
 /// A port that is open, but never answers: its backlog is full, and the kernel drops what comes.
 fn black_hole(last: u8, port: u16) -> (Socket, Vec<TcpStream>) {
     let address = SocketAddr::new(loopback(last), port);
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-    socket.bind(&address.into()).unwrap();
-    socket.listen(0).unwrap();
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("there are descriptors");
+    socket.bind(&address.into()).expect("the port is free there");
+    socket.listen(0).expect("it is bound");
     let timeout = std::time::Duration::from_millis(100);
     let fillers = (0..8).map_while(|_| TcpStream::connect_timeout(&address, timeout).ok()).collect();
     (socket, fillers)

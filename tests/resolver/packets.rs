@@ -10,12 +10,16 @@ use crate::wire::{self, A, AAAA, Record, Reply, address, alias};
 
 const HOST: &str = "smtp.example.com";
 
+fn host() -> packet::Name {
+    packet::name(HOST, "").expect("it is a name")
+}
+
 fn query(family: Family) -> Vec<u8> {
-    packet::query(0x1234, &packet::name(HOST, "").unwrap(), family).as_slice().to_vec()
+    packet::query(0x1234, &host(), family).as_slice().to_vec()
 }
 
 fn read(octets: &[u8], family: Family) -> Option<Read> {
-    packet::reply(octets, 0x1234, &packet::name(HOST, "").unwrap(), family)
+    packet::reply(octets, 0x1234, &host(), family)
 }
 
 /// The addresses and seconds in a reply of `records`.

@@ -23,6 +23,9 @@ const TIMEOUT: Duration = Duration(300);
 /// datagram each, or one message behind the other.
 type Script = Box<dyn Fn(&[u8], Option<SocketAddr>) -> Vec<Vec<u8>> + Send + Sync>;
 
+/// The same over TCP alone.
+type StreamScript = fn(&[u8]) -> Vec<Vec<u8>>;
+
 /// A name server on loopback, for the time of the test process.
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
@@ -36,7 +39,7 @@ impl Server {
         script: impl Fn(&[u8], Option<SocketAddr>) -> Vec<Vec<u8>> + Send + Sync + 'static,
     ) -> Self {
         let (udp, tcp) = sockets();
-        let address = udp.local_addr().unwrap();
+        let address = udp.local_addr().expect("it is bound");
         let (asked, clients) = (Arc::new(AtomicUsize::new(0)), Arc::new(Mutex::new(Vec::new())));
         let server = Self { address, asked: asked.clone(), clients: clients.clone() };
         let script: Arc<Script> = Arc::new(Box::new(script));
@@ -45,7 +48,7 @@ impl Server {
             let mut octets = [0; 1024];
             while let Ok((count, from)) = udp.recv_from(&mut octets) {
                 asked.fetch_add(1, Ordering::SeqCst);
-                clients.lock().unwrap().push(from);
+                clients.lock().expect("no test fails while it holds it").push(from);
                 for reply in udp_script(&octets[..count], Some(from)) {
                     // The client may be gone, which is its right.
                     let _ = udp.send_to(&reply, from);
@@ -54,7 +57,7 @@ impl Server {
         });
         thread::spawn(move || {
             for client in tcp.incoming() {
-                serve_stream(client.unwrap(), &script);
+                serve_stream(client.expect("loopback has room"), &script);
             }
         });
         server
@@ -74,8 +77,8 @@ impl Server {
 /// A UDP and a TCP socket on the same port.
 fn sockets() -> (UdpSocket, TcpListener) {
     for _ in 0..100 {
-        let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
-        if let Ok(tcp) = TcpListener::bind(udp.local_addr().unwrap()) {
+        let udp = UdpSocket::bind("127.0.0.1:0").expect("loopback has room");
+        if let Ok(tcp) = udp.local_addr().and_then(TcpListener::bind) {
             return (udp, tcp);
         }
     }
@@ -87,8 +90,8 @@ fn serve_stream(mut client: TcpStream, script: &Script) {
     let mut length = [0; 2];
     let Ok(()) = client.read_exact(&mut length) else { return };
     let mut query = vec![0; usize::from(u16::from_be_bytes(length))];
-    client.read_exact(&mut query).unwrap();
-    client.set_nodelay(true).unwrap();
+    client.read_exact(&mut query).expect("a question is sent whole");
+    client.set_nodelay(true).expect("it is connected");
     for reply in script(&query, None) {
         let message = [&(reply.len() as u16).to_be_bytes()[..], &reply].concat();
         for octet in message {
@@ -113,7 +116,7 @@ impl World {
             ..Servers::default()
         };
         let resolver = Resolver::new(Source::Fixed(servers), FIRST_TOKEN);
-        Self { poll: Poll::new().unwrap(), resolver }
+        Self { poll: Poll::new().expect("there are descriptors"), resolver }
     }
 
     fn look_up(&mut self, now: Instant, host: &str) -> Lookup {
@@ -132,7 +135,7 @@ impl World {
             let due = std::time::Duration::from_millis(due.0);
             match self.poll.poll(&mut events, Some(due)) {
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-                polled => polled.unwrap(),
+                polled => polled.expect("the kernel lets us wait"),
             }
             let now = clock::now().instant;
             for event in &events {
@@ -159,7 +162,7 @@ pub(crate) fn silent() -> Server {
 
 /// An address where nobody listens.
 fn nobody() -> SocketAddr {
-    UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+    UdpSocket::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("loopback has room")
 }
 
 #[test]
@@ -284,7 +287,7 @@ fn a_reply_that_does_not_fit_comes_over_tcp() {
 #[test]
 fn trouble_over_tcp_makes_way_for_the_next_server() {
     let good = Server::answering(&[address(HOST, 60, "192.0.2.1")]);
-    let scripts: [fn(&[u8]) -> Vec<Vec<u8>>; 5] = [
+    let scripts: [StreamScript; 5] = [
         |_| Vec::new(),
         |_| vec![Vec::new()],
         |_| vec![vec![0; 5000]],

@@ -50,7 +50,7 @@ pub(crate) fn question(octets: &[u8]) -> (u16, String, u16) {
     let mut at = 12;
     while octets[at] != 0 {
         let length = usize::from(octets[at]);
-        text.push_str(std::str::from_utf8(&octets[at + 1..][..length]).unwrap());
+        text.push_str(std::str::from_utf8(&octets[at + 1..][..length]).expect("names are ASCII here"));
         text.push('.');
         at += 1 + length;
     }
@@ -60,7 +60,7 @@ pub(crate) fn question(octets: &[u8]) -> (u16, String, u16) {
 }
 
 pub(crate) fn address(owner: &str, ttl: u32, address: &str) -> Record {
-    let (kind, data) = match address.parse().unwrap() {
+    let (kind, data) = match address.parse().expect("it is an address") {
         IpAddr::V4(address) => (A, address.octets().to_vec()),
         IpAddr::V6(address) => (AAAA, address.octets().to_vec()),
     };
