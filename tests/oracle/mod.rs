@@ -64,6 +64,8 @@ struct Known {
     durable: usize,
     /// The last set could not be written yet.
     is_owed: bool,
+    /// The disk failed while it was a draft: blocks of it may be lost.
+    is_poisoned: bool,
 }
 
 /// One thing that a relay does.
@@ -257,6 +259,7 @@ impl World {
                 self.disk.fail(Fault { call: Call::Write, skip, times: 1, error, effect });
             }
         }
+        let failed = self.disk.calls().failed;
         let applied = match op {
             Op::Begin(shape) => self.begin(shape),
             Op::End => self.end(),
@@ -269,6 +272,9 @@ impl World {
             Op::SettleOne { place, is_failure } => self.settle(place, is_failure, false),
             Op::SettleAll { place, is_failure } => self.settle(place, is_failure, true),
         };
+        if self.disk.calls().failed > failed {
+            self.drafts.iter().for_each(|(number, _)| self.known[*number as usize].is_poisoned = true);
+        }
         if mishap != Mishap::None && !self.disk.is_frozen() {
             self.disk.heal();
         }
@@ -285,7 +291,7 @@ impl World {
         let mut draft = match self.store.begin(&envelope(number), declared) {
             Ok(draft) => draft,
             Err(Refusal::Failing) if self.has_failed_call() => return Ok(false),
-            Err(Refusal::Full) => return Ok(false),
+            Err(Refusal::Full | Refusal::NeverFits) => return Ok(false),
             Err(refusal) => return Err(format!("STUCK: begin of m{number}: {refusal:?}")),
         };
         if self.store.is_failing() {
@@ -302,6 +308,7 @@ impl World {
             written: 0,
             durable: 0,
             is_owed: false,
+            is_poisoned: false,
         });
         self.in_flight = true;
         let mut filled = Ok(());
@@ -332,7 +339,7 @@ impl World {
         let (number, draft) = self.drafts.remove(0);
         let tick = self.store.tick(self.now);
         let end = self.store.end(draft, tick);
-        let is_healthy = !self.has_failed_call();
+        let is_healthy = !self.has_failed_call() && !self.known[number as usize].is_poisoned;
         let is_frozen = self.disk.is_frozen();
         let known = &mut self.known[number as usize];
         known.accepted_ms = tick.0;
@@ -490,8 +497,8 @@ impl World {
                 }
             }
             self.now = self.now + Duration::from_s(6);
-            self.failed_calls = self.disk.calls().failed;
             self.commit()?;
+            self.failed_calls = self.disk.calls().failed;
         }
         let is_owed = self.known.iter().any(|known| known.is_owed);
         let is_busy =
