@@ -245,10 +245,18 @@ impl<D: Device> Store<D> {
         block: u32,
         tombstone_of: Option<MessageId>,
     ) -> Result<(), DeviceError> {
-        // Unreadable: nothing is left of the old block that a torn write could bring back.
         if self.device.read(BlockIndex(block), &mut self.scratch).is_err() {
             self.scratch.fill(0);
         }
+        self.write_scratch_freed(block, tombstone_of)
+    }
+
+    /// The same for the block that the scratch block was read from.
+    fn write_scratch_freed(
+        &mut self,
+        block: u32,
+        tombstone_of: Option<MessageId>,
+    ) -> Result<(), DeviceError> {
         seal_freed(&mut self.scratch, tombstone_of);
         self.map.dirty.insert(block);
         self.device.write(BlockIndex(block), &self.scratch)
@@ -444,7 +452,15 @@ impl<D: Device> Store<D> {
     }
 
     fn write_free(&mut self, message: MessageIndex, entry: &super::table::Entry) -> Result<(), DeviceError> {
-        self.write_freed(entry.head, Some(entry.id)).inspect_err(|error| {
+        let read = self.device.read(BlockIndex(entry.head), &mut self.scratch);
+        let written = match read {
+            // The rest of the block would change too, and a tear could break the head without freeing it. That must
+            // not happen while blanks of older heads are not durable: one of those would live again.
+            Err(error) if self.map.limbo_count() > 0 => Err(error),
+            Err(_) => self.write_freed(entry.head, Some(entry.id)),
+            Ok(()) => self.write_scratch_freed(entry.head, Some(entry.id)),
+        };
+        written.inspect_err(|error| {
             log::error!("spool: freeing {} failed: {error}; it is owed", entry.id);
             self.flush_soon();
         })?;

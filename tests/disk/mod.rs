@@ -57,6 +57,8 @@ pub(crate) enum Call {
     Sync,
     /// `resize`
     Resize,
+    /// Whichever comes.
+    Any,
 }
 
 /// What a failed write leaves in the page cache.
@@ -111,7 +113,7 @@ pub(crate) struct Calls {
     pub(crate) resizes: u64,
     /// Syncs that worked.
     pub(crate) good_syncs: u64,
-    /// Calls of `write` and `sync` that failed.
+    /// Calls that failed as planned.
     pub(crate) failed: u64,
 }
 
@@ -213,9 +215,9 @@ impl std::fmt::Debug for Disk {
     }
 }
 
-/// What a block reads as that was never written.
+/// What a block of a file reads as that was never written.
 fn never_written() -> Version {
-    Version::new([0xdb; BLOCK_OCTETS])
+    Version::new([0; BLOCK_OCTETS])
 }
 
 impl Disk {
@@ -432,16 +434,22 @@ impl State {
             Call::Write => self.calls.writes += 1,
             Call::Sync => self.calls.syncs += 1,
             Call::Resize => self.calls.resizes += 1,
+            Call::Any => unreachable!("a call is one of the four"),
         }
         if self.freeze_at.is_some_and(|at| self.calls.all() > at) {
             return Err(None);
         }
         let mut hit = None;
-        for fault in self.faults.iter_mut().filter(|fault| fault.call == call && fault.times > 0) {
+        for fault in self
+            .faults
+            .iter_mut()
+            .filter(|fault| fault.times > 0 && (fault.call == call || fault.call == Call::Any))
+        {
             if fault.skip > 0 {
                 fault.skip -= 1;
             } else if hit.is_none() {
                 fault.times -= 1;
+                self.calls.failed += 1;
                 hit = Some(*fault);
             }
         }
@@ -483,6 +491,7 @@ impl Device for Disk {
         assert!((at.0 as usize) < state.slots.len(), "read of block {} beyond the end", at.0);
         state.enter(Call::Read).map_err(error)?;
         if state.unreadable.contains(&at) {
+            state.calls.failed += 1;
             return Err(DeviceError::Io);
         }
         *into = *state.slots[at.0 as usize].cached().octets;
@@ -498,7 +507,6 @@ impl Device for Disk {
                 Ok(())
             }
             Err(fault) => {
-                state.calls.failed += 1;
                 match fault.map_or(Effect::Nothing, |fault| fault.effect) {
                     Effect::Nothing => {}
                     Effect::Half => {
@@ -530,7 +538,6 @@ impl Device for Disk {
             }
             Err(None) => Err(DeviceError::Io),
             Err(Some(fault)) => {
-                state.calls.failed += 1;
                 for slot in state.slots.iter_mut().filter(|slot| !slot.unsynced.is_empty()) {
                     slot.is_lost = true;
                 }

@@ -12,14 +12,15 @@
 //! - SPACE: a declared message met a full disk.
 //! - STUCK: a healthy disk, and the store does not come to rest.
 pub(crate) mod message;
+mod rules;
 mod verdict;
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use postern::spool::{
-    Draft, Ended, KeptReply, MessageId, MessageIndex, RecipientState, Recovery, Refusal, Settled, Start,
-    Store,
+    DeviceError, Draft, Ended, KeptReply, MessageId, MessageIndex, RecipientState, Recovery, Refusal,
+    Settled, Start, Store,
 };
 use postern::time::{Duration, Instant};
 
@@ -96,6 +97,8 @@ pub(crate) enum Mishap {
     Sync,
     /// The write behind so many good ones fails, and leaves so much.
     Write(u64, Effect),
+    /// Whichever call comes behind so many good ones.
+    Call(u64, Effect),
 }
 
 /// What survives a crash: the disk, and what the oracle knows.
@@ -106,6 +109,8 @@ pub(crate) struct Remains {
     ids: BTreeMap<MessageId, u32>,
     now: Instant,
     in_flight: bool,
+    /// The size wanted, in blocks.
+    blocks: u32,
 }
 
 impl std::fmt::Debug for Remains {
@@ -132,6 +137,9 @@ pub(crate) struct World {
     failed_calls: u64,
     /// Something may be half on the disk that nobody was told of: a draft, a refused message, a result.
     in_flight: bool,
+    blocks: u32,
+    /// Messages of this run that could not be read when they were to be settled.
+    aside: u32,
 }
 
 /// A verdict in words; the first one is the kind.
@@ -150,8 +158,18 @@ impl Remains {
         Self { disk: self.disk.clone(), now: self.now, ..later.clone() }
     }
 
+    /// The same, to be started with another size.
+    pub(crate) fn resized(&self, blocks: u32) -> Self {
+        Self { blocks, ..self.clone() }
+    }
+
+    /// The disk as it is before the next start.
+    pub(crate) fn disk(&self) -> &Disk {
+        &self.disk
+    }
+
     fn start(&self, disk: &Disk) -> Result<(Store<Disk>, Recovery), String> {
-        let start = Start { blocks: disk_blocks(disk), seed: 7, now: self.now };
+        let start = Start { blocks: self.blocks, seed: 7, now: self.now };
         Store::start(disk.clone(), start).map_err(|error| format!("START: {error:?}"))
     }
 
@@ -186,6 +204,15 @@ impl Remains {
         Some(cuts.chain([Self { disk, ..self.clone() }]).collect())
     }
 
+    /// What is left on the disk by a start during which `fault` came; it may have refused to start.
+    pub(crate) fn failing_start(&self, fault: Fault) -> Self {
+        let disk = self.disk.fork();
+        disk.fail(fault);
+        drop(self.start(&disk));
+        disk.heal();
+        Self { disk, ..self.clone() }
+    }
+
     fn world(&self, disk: Disk, store: Store<Disk>) -> World {
         World {
             failed_calls: disk.calls().failed,
@@ -197,6 +224,8 @@ impl Remains {
             ended: Vec::new(),
             now: self.now,
             in_flight: self.in_flight,
+            blocks: self.blocks,
+            aside: 0,
         }
     }
 }
@@ -212,16 +241,22 @@ impl World {
         let start = Start { blocks, seed: 7, now };
         let (store, recovery) = Store::start(disk.clone(), start).expect("an empty device becomes a spool");
         assert!(recovery.is_new && recovery.messages == 0, "{recovery:?}");
-        let remains =
-            Remains { disk: disk.clone(), known: Vec::new(), ids: BTreeMap::new(), now, in_flight: false };
+        let remains = Remains {
+            disk: disk.clone(),
+            known: Vec::new(),
+            ids: BTreeMap::new(),
+            now,
+            in_flight: false,
+            blocks,
+        };
         remains.world(disk, store)
     }
 
     /// What is left when the process dies now; `is_power_cut` starts the boot clock anew.
     pub(crate) fn remains(&self, disk: Disk, is_power_cut: bool) -> Remains {
         let now = if is_power_cut { Instant(1000) } else { self.now + Duration(10) };
-        let Self { known, ids, in_flight, .. } = self;
-        Remains { disk, known: known.clone(), ids: ids.clone(), now, in_flight: *in_flight }
+        let Self { known, ids, in_flight, blocks, .. } = self;
+        Remains { disk, known: known.clone(), ids: ids.clone(), now, in_flight: *in_flight, blocks: *blocks }
     }
 
     /// All that a crash now may leave: each power cut, at most `most` of them, and SIGKILL.
@@ -248,16 +283,14 @@ impl World {
 
     /// Does `op`; false when there is nothing that it applies to.
     pub(crate) fn apply(&mut self, op: Op, mishap: Mishap) -> Result<bool, String> {
-        let error = postern::spool::DeviceError::Io;
-        match mishap {
-            Mishap::None => {}
-            Mishap::Sync => {
-                let effect = Effect::Nothing;
-                self.disk.fail(Fault { call: Call::Sync, skip: 0, times: 1, error, effect });
-            }
-            Mishap::Write(skip, effect) => {
-                self.disk.fail(Fault { call: Call::Write, skip, times: 1, error, effect });
-            }
+        let (call, skip, effect) = match mishap {
+            Mishap::None => (None, 0, Effect::Nothing),
+            Mishap::Sync => (Some(Call::Sync), 0, Effect::Nothing),
+            Mishap::Write(skip, effect) => (Some(Call::Write), skip, effect),
+            Mishap::Call(skip, effect) => (Some(Call::Any), skip, effect),
+        };
+        if let Some(call) = call {
+            self.disk.fail(Fault { call, skip, times: 1, error: DeviceError::Io, effect });
         }
         let failed = self.disk.calls().failed;
         let applied = match op {
@@ -279,6 +312,11 @@ impl World {
             self.disk.heal();
         }
         applied
+    }
+
+    /// Blocks of the spool, as the store says.
+    pub(crate) fn blocks(&self) -> u32 {
+        self.store.blocks()
     }
 
     fn has_failed_call(&self) -> bool {
@@ -472,7 +510,12 @@ impl World {
             Err(_) if self.has_failed_call() || self.store.is_failing() => return Ok(()),
             Err(Refusal::Full) => return Ok(()),
             Err(refusal) => return Err(format!("STUCK: settling m{number}: {refusal:?}")),
-            Ok(Settled::SetAside) if self.disk.is_frozen() => return Ok(()),
+            Ok(Settled::SetAside) if self.has_failed_call() => {
+                self.aside += 1;
+                self.known[number].index = None;
+                self.known[number].is_owed = false;
+                return Ok(());
+            }
             Ok(settled) if settled != expected => {
                 return Err(format!("MIXED: settling m{number} gives {settled:?}, not {expected:?}"));
             }
