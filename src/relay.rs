@@ -20,7 +20,7 @@ use crate::queue::Queue;
 use crate::receiver::{self, Peer};
 use crate::sender::{self, Route};
 use crate::smtp::Next;
-use crate::spool::{Device, RecipientState, Store};
+use crate::spool::{DRAFT_SLOT_OCTETS, Device, RecipientState, Store};
 use crate::time::{Duration, Instant, Now};
 
 mod relaying;
@@ -30,7 +30,7 @@ const CLOSE_WITHIN: Duration = Duration::from_s(10);
 /// A session is evicted for a new client when it has made no progress for so long.
 const EVICT_AFTER: Duration = Duration::from_s(1);
 
-const _: () = assert!(size_of::<Option<Receiver>>() <= RECEIVER_SLOT_OCTETS);
+const _: () = assert!(size_of::<Option<Receiver>>() + DRAFT_SLOT_OCTETS <= RECEIVER_SLOT_OCTETS);
 const _: () = assert!(size_of::<Sender>() <= SENDER_SLOT_OCTETS);
 
 /// A connection of either kind, by its slot.
@@ -322,7 +322,9 @@ impl<D: Device> Relay<D> {
     pub fn turn(&mut self, now: &Now) {
         self.record_results(now);
         self.spool.commit(now.instant);
-        while let Some(at) = self.committing.pop() {
+        // Only those whose messages this sync covers: a client that doesn't wait for replies has its next one in
+        // hand right away, and that one waits for the next turn's.
+        for at in core::mem::take(&mut self.committing) {
             let Some(receiver) = &mut self.receivers[at] else { continue };
             let mut output =
                 Buffer::new(slice_of(&mut self.receivers_output, at, OUTPUT_OCTETS), &mut receiver.output);
@@ -367,6 +369,9 @@ impl<D: Device> Relay<D> {
 
     /// When something is due although nothing comes; `None`: never.
     pub fn deadline(&self, now: Instant) -> Option<Instant> {
+        if !self.committing.is_empty() {
+            return Some(now);
+        }
         let receivers = self.receivers.iter().flatten().map(|receiver| match receiver.closing {
             Closing::No => receiver.session.deadline(),
             Closing::By(by) => by,

@@ -13,8 +13,8 @@ const FLOORS: &[&[&str]] = &[
     &["relay"],
     &["receiver", "sender", "queue"],
     &["spool", "config"],
-    &["smtp"],
-    &["limits", "time", "buffer", "jitter"],
+    &["smtp", "jitter"],
+    &["limits", "time", "buffer"],
 ];
 
 /// What only some places may name: the word, the starts of the paths where it may stand, and the rule.

@@ -1,7 +1,7 @@
 //! The one trait for the disk.
 
-/// Octets of a block.
-pub const BLOCK_OCTETS: usize = 4096;
+pub use crate::limits::BLOCK_OCTETS;
+
 /// One block.
 pub type Block = [u8; BLOCK_OCTETS];
 

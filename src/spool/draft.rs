@@ -7,8 +7,8 @@
 use super::device::{BLOCK_OCTETS, Block, BlockIndex, DeviceError};
 use super::envelope::RECORD_OCTETS_MAX;
 use super::layout::{
-    BODY_CONTENT_AT, BODY_CONTENT_OCTETS, FORMAT_RECIPIENTS_MAX, Head, SUPERBLOCK_SLOTS, chain_crc,
-    head_content_at, seal_body, seal_freed, seal_head,
+    BODY_CONTENT_AT, BODY_CONTENT_OCTETS, Head, SUPERBLOCK_SLOTS, chain_crc, head_content_at, seal_body,
+    seal_freed, seal_head,
 };
 use super::store::HEADS_RESERVE;
 use super::table::{Entry, State};
@@ -97,7 +97,7 @@ impl<D: Device> Store<D> {
     pub fn add_recipient(&mut self, draft: &mut Draft, recipient: &Recipient) -> Result<(), Refusal> {
         let slot = usize::from(draft.slot);
         assert!(!self.drafts[slot].has_data, "recipients come before the mail data");
-        if usize::from(self.drafts[slot].recipients) >= RECIPIENTS.min(FORMAT_RECIPIENTS_MAX) {
+        if usize::from(self.drafts[slot].recipients) >= RECIPIENTS {
             return Err(Refusal::TooManyRecipients);
         }
         self.append_content(slot, &recipient.record())?;

@@ -21,13 +21,11 @@
 
 use super::device::{BLOCK_OCTETS, Block};
 use super::{KeptReply, MessageId, REPLIES_KEPT, RecipientState};
-use crate::limits::REPLY_TEXT_OCTETS_MAX;
+use crate::limits::{BLOCK_MAIL_DATA_OCTETS_MIN, RECIPIENTS_FORMAT_MAX, REPLY_TEXT_OCTETS_MAX};
 use crate::time::Tick;
 
 /// The format's version; another one is refused, never overwritten.
 pub(super) const FORMAT_VERSION: u16 = 1;
-/// Recipients that the format holds in one message, on every board.
-pub(super) const FORMAT_RECIPIENTS_MAX: usize = 1000;
 /// The blocks 0 and 1 are the superblock's slots.
 pub(super) const SUPERBLOCK_SLOTS: u32 = 2;
 
@@ -43,8 +41,8 @@ const HEAD_STATES_AT: usize = 72;
 const REPLY_SLOT_OCTETS: usize = 2 + 1 + REPLY_TEXT_OCTETS_MAX;
 
 const _: () = assert!(REPLY_TEXT_OCTETS_MAX <= u8::MAX as usize);
-const _: () = assert!(head_content_at(FORMAT_RECIPIENTS_MAX) <= BLOCK_OCTETS);
-const _: () = assert!(crate::limits::RECIPIENTS <= FORMAT_RECIPIENTS_MAX);
+const _: () = assert!(head_content_at(RECIPIENTS_FORMAT_MAX) <= BLOCK_OCTETS);
+const _: () = assert!(BODY_CONTENT_OCTETS >= BLOCK_MAIL_DATA_OCTETS_MIN);
 
 /// Where the content of the head of a message to `recipients` starts: behind their states and the kept replies.
 pub(super) const fn head_content_at(recipients: usize) -> usize {
@@ -155,7 +153,7 @@ pub(super) fn read(block: &Block) -> Read {
         Kind::Body => usize::from(header.content_octets) <= BODY_CONTENT_OCTETS,
         Kind::Head => {
             let recipients = usize::from(u16_at(block, 60));
-            recipients <= FORMAT_RECIPIENTS_MAX
+            recipients <= RECIPIENTS_FORMAT_MAX
                 && head_content_at(recipients) + usize::from(header.content_octets) <= BLOCK_OCTETS
         }
         Kind::Free | Kind::Tombstone | Kind::Superblock => true,

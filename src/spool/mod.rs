@@ -21,6 +21,7 @@ mod layout;
 mod mend;
 mod reader;
 mod recovery;
+mod settle;
 mod store;
 mod table;
 
@@ -31,5 +32,5 @@ pub use envelope::{
 pub use file::{OpenError, SpoolFile, start_at};
 pub use reader::{Damage, Reader};
 pub use recovery::{Recovery, Start, StartError};
-pub use store::{DRAFT_OCTETS, Draft, Ended, Facts, MessageIndex, Receipt, Refusal, Settled, Store};
-pub use table::ENTRY_OCTETS;
+pub use settle::Settled;
+pub use store::{DRAFT_SLOT_OCTETS, Draft, Ended, Facts, MessageIndex, Receipt, Refusal, Store};

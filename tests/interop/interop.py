@@ -1,6 +1,7 @@
 """Runs the checks one after the other and prints a line for each; see README.md."""
 import argparse
 import pathlib
+import shutil
 import signal
 import sys
 import time
@@ -46,6 +47,8 @@ def run(check, options):
         reason = reason or str(failure)
     took = time.monotonic() - start
     if reason is None:
+        if not options.keep:
+            shutil.rmtree(world.folder, ignore_errors=True)
         print(f"ok {check.name} {figures or ''} ({took:.1f} s)", flush=True)
     else:
         print(f"FAIL {check.name} {' '.join(reason.split())} ({took:.1f} s)", flush=True)
@@ -56,6 +59,7 @@ def main():
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("names", nargs="*", help="only checks whose name begins so")
     arguments.add_argument("--folder", default="target/interop")
+    arguments.add_argument("--keep", action="store_true", help="keep the folders of checks that passed, too")
     arguments.add_argument("--kills", type=int, default=100)
     arguments.add_argument("--seed", type=int, default=1)
     arguments.add_argument("--list", action="store_true")

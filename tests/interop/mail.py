@@ -74,10 +74,10 @@ def corpus(number, seed=1):
         "only_dots": lambda: lines(draw, octets, draw.randrange(1, 5), b"."),
         "empty_lines": lambda: b"\r\n" * max(1, octets // 2),
     }
-    if kind in ("short", "only_dots", "empty_lines"):
-        octets = min(octets, 200_000)
     if number in (333, 666):
         kind = "dots" if number == 333 else "8bit"
+    if kind in ("short", "only_dots", "empty_lines"):
+        octets = min(octets, 200_000)
     text = data[kind]()
     return Message(f"c{number}@{DOMAIN}", recipients(draw, count), text, is_8bit=kind == "8bit")
 

@@ -14,6 +14,9 @@ def octets(world):
     sink = Sink(world, free_port()).start()
     relay = Relay(world, sink.port).start()
     messages = [mail.corpus(number, world.seed) for number in range(COUNT)]
+    sizes = [len(message.data) for message in messages]
+    counts = [len(message.recipients) for message in messages]
+    expect(min(sizes) <= 3 and max(sizes) >= 5 * 2**20 and min(counts) == 1 and max(counts) == 200, "the corpus is too tame")
     unsent = load.send_all(relay.port, messages, clients=8, seconds=150)
     expect(not unsent, f"{len(unsent)} not accepted, the first: {[(m.sender, r) for m, r in unsent[:2]]}")
     sink.wait_for(messages, 60)

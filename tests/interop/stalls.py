@@ -87,13 +87,14 @@ def is_ended(session):
     """True when the relay has said something unasked, or closed."""
     session.socket.settimeout(0.002)
     try:
-        return bool(session.socket.recv(1, socket.MSG_PEEK)) or True
+        session.socket.recv(1, socket.MSG_PEEK)
     except TimeoutError:
         return False
     except OSError:
-        return True
+        pass
     finally:
         session.socket.settimeout(30)
+    return True
 
 
 def fill(relay, make, limit=20_000):
