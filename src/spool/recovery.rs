@@ -80,6 +80,22 @@ struct FoundHead {
     block: u32,
 }
 
+/// What following the chain of one head gave.
+enum Chain {
+    Whole,
+    /// Torn or damaged.
+    Broken,
+    /// The disk gave an error, or something that was never written: no tear does that, so it is no interrupted draft.
+    NotReadable,
+}
+
+/// Which of a message's heads lives.
+enum Newest {
+    Lives(usize),
+    None,
+    NotReadable,
+}
+
 /// What a reading of the used part found. Lives only during the start.
 #[derive(Default)]
 struct Scan {
@@ -208,27 +224,28 @@ impl<D: Device> Store<D> {
         for heads in scan.heads.chunk_by(|a, b| a.id == b.id) {
             let id = heads[0].id;
             let is_dead = scan.has_tombstone(id);
-            let live = heads.iter().position(|head| !is_dead && self.revive_head(head, &mut is_used));
-            if let Some(live) = live {
-                recovery.messages += 1;
-                self.reserve_for(&heads[live])?;
-                stale.extend(
-                    heads.iter().enumerate().filter(|(at, _)| *at != live).map(|(_, head)| head.block),
-                );
-                continue;
-            }
+            let newest = if is_dead { Newest::None } else { self.revive_newest(heads, &mut is_used) };
             let is_interrupted = heads.iter().all(|head| self.was_interrupted(head, scan));
-            if is_dead || is_interrupted {
-                if !is_dead {
-                    log::warn!("spool: draft {id} was interrupted before its 250; freed");
-                    recovery.interrupted += 1;
+            let blocks = heads.iter().map(|head| head.block);
+            match newest {
+                Newest::Lives(live) => {
+                    recovery.messages += 1;
+                    self.reserve_for(&heads[live])?;
+                    stale.extend(blocks.filter(|block| *block != heads[live].block));
                 }
-                stale.extend(heads.iter().map(|head| head.block));
-            } else {
-                log::error!("spool: message {id} in block {} is damaged; set aside", heads[0].block);
-                self.keep_aside(&heads[0], &mut aside, recovery);
-                is_used[heads[0].block as usize] = true;
-                stale.extend(heads[1..].iter().map(|head| head.block));
+                Newest::None if is_dead || is_interrupted => {
+                    if !is_dead {
+                        log::warn!("spool: draft {id} was interrupted before its 250; freed");
+                        recovery.interrupted += 1;
+                    }
+                    stale.extend(blocks);
+                }
+                // The older heads too: what can't be read now may be readable at the next start.
+                Newest::None | Newest::NotReadable => {
+                    log::error!("spool: message {id} in block {} is damaged; set aside", heads[0].block);
+                    self.keep_aside(&heads[0], &mut aside, recovery);
+                    blocks.for_each(|block| is_used[block as usize] = true);
+                }
             }
         }
         for head in &scan.broken_heads {
@@ -269,9 +286,25 @@ impl<D: Device> Store<D> {
         Ok(())
     }
 
+    /// The newest head whose chain is whole, taken into the map.
+    fn revive_newest(&mut self, heads: &[FoundHead], is_used: &mut [bool]) -> Newest {
+        for (at, head) in heads.iter().enumerate() {
+            match self.revive_head(head, is_used) {
+                Chain::Whole => return Newest::Lives(at),
+                Chain::NotReadable => return Newest::NotReadable,
+                Chain::Broken => {}
+            }
+        }
+        Newest::None
+    }
+
     /// Follows the chain of a head and takes it into the map, if each block is what was written.
-    fn revive_head(&mut self, found: &FoundHead, is_used: &mut [bool]) -> bool {
-        let Read::Sound(header) = self.read_scratch(found.block) else { return false };
+    fn revive_head(&mut self, found: &FoundHead, is_used: &mut [bool]) -> Chain {
+        let header = match self.read_scratch(found.block) {
+            Read::Sound(header) => header,
+            Read::Broken(_) => return Chain::Broken,
+            Read::Unknown => return Chain::NotReadable,
+        };
         let head = Head::read(&self.scratch);
         let mut chain = 0;
         let mut block = header.next;
@@ -279,11 +312,15 @@ impl<D: Device> Store<D> {
         let mut blocks = Vec::new();
         for position in 0..header.position {
             if block < SUPERBLOCK_SLOTS || block >= self.superblock.blocks || is_used[block as usize] {
-                return false;
+                return Chain::Broken;
             }
-            let Read::Sound(body) = self.read_scratch(block) else { return false };
+            let body = match self.read_scratch(block) {
+                Read::Sound(body) => body,
+                Read::Broken(_) => return Chain::Broken,
+                Read::Unknown => return Chain::NotReadable,
+            };
             if body.kind != Kind::Body || body.id != found.id || body.position != position {
-                return false;
+                return Chain::Broken;
             }
             chain = layout::chain_crc(chain, body.crc);
             content_octets += u64::from(body.content_octets);
@@ -291,14 +328,14 @@ impl<D: Device> Store<D> {
             block = body.next;
         }
         if chain != head.chain_crc || content_octets != head.content_octets {
-            return false;
+            return Chain::Broken;
         }
         for (at, block) in blocks.iter().enumerate() {
             is_used[*block as usize] = true;
             self.map.link(*block, blocks.get(at + 1).copied().unwrap_or(0));
         }
         is_used[found.block as usize] = true;
-        true
+        Chain::Whole
     }
 
     fn reserve_for(&mut self, found: &FoundHead) -> Result<(), StartError> {
@@ -329,9 +366,9 @@ impl<D: Device> Store<D> {
         Ok(())
     }
 
-    /// True for a head that was written in the last group commit, which no superblock calls durable.
+    /// True for the first head of a message that was written in the last group commit, which no superblock calls durable.
     fn was_interrupted(&self, head: &FoundHead, scan: &Scan) -> bool {
-        head.commit > self.superblock.commit && head.commit >= scan.commit_max
+        head.generation == 1 && head.commit > self.superblock.commit && head.commit >= scan.commit_max
     }
 
     fn keep_aside(&mut self, head: &FoundHead, aside: &mut Vec<MessageId>, recovery: &mut Recovery) {
