@@ -111,6 +111,8 @@ pub(crate) struct Remains {
     in_flight: bool,
     /// The size wanted, in blocks.
     blocks: u32,
+    /// A start could not read all: what it did not see may be called damage by the next.
+    may_be_aside: bool,
 }
 
 impl std::fmt::Debug for Remains {
@@ -138,7 +140,7 @@ pub(crate) struct World {
     /// Something may be half on the disk that nobody was told of: a draft, a refused message, a result.
     in_flight: bool,
     blocks: u32,
-    /// Messages of this run that could not be read when they were to be settled.
+    /// Messages of this run that could not be read, or blocks of which that may be so.
     aside: u32,
 }
 
@@ -178,6 +180,9 @@ impl Remains {
         let disk = self.disk.fork();
         let (store, recovery) = self.start(&disk)?;
         let mut world = self.world(disk, store);
+        if self.may_be_aside {
+            world.aside = recovery.set_aside;
+        }
         world.judge(&recovery)?;
         Ok(world)
     }
@@ -210,7 +215,7 @@ impl Remains {
         disk.fail(fault);
         drop(self.start(&disk));
         disk.heal();
-        Self { disk, ..self.clone() }
+        Self { disk, may_be_aside: true, ..self.clone() }
     }
 
     fn world(&self, disk: Disk, store: Store<Disk>) -> World {
@@ -248,6 +253,7 @@ impl World {
             now,
             in_flight: false,
             blocks,
+            may_be_aside: false,
         };
         remains.world(disk, store)
     }
@@ -256,7 +262,15 @@ impl World {
     pub(crate) fn remains(&self, disk: Disk, is_power_cut: bool) -> Remains {
         let now = if is_power_cut { Instant(1000) } else { self.now + Duration(10) };
         let Self { known, ids, in_flight, blocks, .. } = self;
-        Remains { disk, known: known.clone(), ids: ids.clone(), now, in_flight: *in_flight, blocks: *blocks }
+        Remains {
+            disk,
+            known: known.clone(),
+            ids: ids.clone(),
+            now,
+            in_flight: *in_flight,
+            blocks: *blocks,
+            may_be_aside: false,
+        }
     }
 
     /// All that a crash now may leave: each power cut, at most `most` of them, and SIGKILL.

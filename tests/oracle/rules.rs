@@ -43,7 +43,10 @@ fn each_crime_gets_its_verdict() {
         disk.spoil(FIRST, |block| *block = free);
     });
     assert!(erased.starts_with("LOSS"), "{erased}");
-    let rotten = verdict_after(&accepted, |disk| disk.spoil(FIRST, |block| block[900] ^= 1));
+    // Not in the last commit: there it would pass for an interrupted draft.
+    let rotten = verdict_after(&world(&[Op::Begin(SHAPE), Op::End, Op::Commit]), |disk| {
+        disk.spoil(FIRST, |block| block[900] ^= 1)
+    });
     assert!(rotten.starts_with("ASIDE"), "{rotten}");
 
     let before = accepted.disk.peek(FIRST);
@@ -95,7 +98,7 @@ fn remains_are_told_apart_and_leaks_noticed() {
     assert_eq!(here.fingerprint(), remains(&accepted).fingerprint());
     let judged = here.restart().unwrap();
     let again = here.restart_as(&here.judged_as(&remains(&judged)));
-    assert_eq!(remains(&again).fingerprint(), remains(&judged).fingerprint());
+    assert_eq!(again.live(), judged.live());
     assert_eq!(here.resized(20).restart().unwrap().blocks(), 20);
     assert!(here.dying_start(3, 4, 1).is_some_and(|left| left.len() > 1));
     let fault = crate::disk::Fault {

@@ -18,7 +18,7 @@ thread_local! {
 impl World {
     /// Judges what a start has found, and takes it as the truth from then on.
     pub(super) fn judge(&mut self, recovery: &Recovery) -> Verdict {
-        if recovery.set_aside > 0 {
+        if recovery.set_aside > self.aside {
             return Err(format!("ASIDE: {recovery:?}"));
         }
         if recovery.interrupted > 0 && !self.in_flight {
