@@ -8,9 +8,10 @@
 //! freed. In an earlier one it is damage: it is set aside and kept.
 
 use super::block_map::BlockMap;
-use super::device::{BLOCK_OCTETS, Block, BlockIndex};
+use super::device::BLOCK_OCTETS;
 use super::draft::{DRAFTS, Slot};
-use super::layout::{self, FORMAT_VERSION, Head, Header, Kind, Read, SUPERBLOCK_SLOTS, Stage, Superblock};
+use super::format::{Found, fill, find_superblock, format};
+use super::layout::{self, Head, Header, Kind, Read, SUPERBLOCK_SLOTS, Stage, Superblock};
 use super::table::{Entry, State, Table};
 use super::{Device, DeviceError, MessageId, RecipientState, Store};
 use crate::limits::{QUEUED_MESSAGES, SPOOL_BLOCKS};
@@ -61,16 +62,6 @@ pub struct Start {
     pub now: Instant,
 }
 
-enum Found {
-    /// No file, or one of zeros: a crash right after it was made.
-    Nothing,
-    Superblock {
-        superblock: Superblock,
-        /// The other slot holds none.
-        is_alone: bool,
-    },
-}
-
 /// A head that was found, sound or broken.
 #[derive(Clone, Copy, Debug)]
 struct FoundHead {
@@ -111,6 +102,11 @@ struct Scan {
 impl Scan {
     fn has_tombstone(&self, id: MessageId) -> bool {
         self.tombstones.binary_search(&id).is_ok()
+    }
+
+    fn newest_generation(&self, id: MessageId) -> Option<u32> {
+        let first = self.heads.partition_point(|head| head.id < id);
+        self.heads.get(first).filter(|head| head.id == id).map(|head| head.generation)
     }
 }
 
@@ -203,7 +199,7 @@ impl<D: Device> Store<D> {
                         Kind::Superblock => scan.unknown.push(block),
                     }
                 }
-                Read::Broken(header) if header.kind == Kind::Head => {
+                Read::Broken(header) if header.kind == Kind::Head || layout::was_head(&self.scratch) => {
                     scan.broken_heads.push(found_head(&header, &Head::read(&self.scratch), block));
                 }
                 // A broken body shows in its chain; a broken free block holds nothing.
@@ -249,9 +245,12 @@ impl<D: Device> Store<D> {
             }
         }
         for head in &scan.broken_heads {
-            let is_known = scan.heads.binary_search_by_key(&head.id, |head| head.id).is_ok();
-            if is_known || scan.has_tombstone(head.id) || self.was_interrupted(head, scan) {
-                recovery.interrupted += u32::from(!is_known && !scan.has_tombstone(head.id));
+            let newest = scan.newest_generation(head.id);
+            let is_superseded = newest.is_some() || scan.has_tombstone(head.id);
+            let is_older = newest.is_some_and(|newest| newest > head.generation);
+            // A damaged id may be another message's: it is no reason to destroy what is not recent.
+            if is_older || self.was_interrupted(head, scan) || is_superseded && self.is_recent(head, scan) {
+                recovery.interrupted += u32::from(!is_superseded);
                 stale.push(head.block);
             } else {
                 log::error!(
@@ -366,9 +365,14 @@ impl<D: Device> Store<D> {
         Ok(())
     }
 
-    /// True for the first head of a message that was written in the last group commit, which no superblock calls durable.
+    /// True for a head that was written in the last group commit, which no superblock calls durable.
+    fn is_recent(&self, head: &FoundHead, scan: &Scan) -> bool {
+        head.commit > self.superblock.commit && head.commit >= scan.commit_max
+    }
+
+    /// True for the head of a draft that nobody was told of: later generations are of messages that were durable.
     fn was_interrupted(&self, head: &FoundHead, scan: &Scan) -> bool {
-        head.generation == 1 && head.commit > self.superblock.commit && head.commit >= scan.commit_max
+        head.generation == 1 && self.is_recent(head, scan)
     }
 
     fn keep_aside(&mut self, head: &FoundHead, aside: &mut Vec<MessageId>, recovery: &mut Recovery) {
@@ -410,118 +414,8 @@ impl<D: Device> Store<D> {
         self.flush_at = None;
         Ok(())
     }
-
-    /// Grows the file to the size wanted, or shrinks it when nothing lies beyond.
-    fn resize(&mut self, wanted: u32) -> Result<(), StartError> {
-        let present = self.superblock.blocks;
-        if wanted > present {
-            if let Err(error) = self.grow(wanted) {
-                log::warn!("spool: can't grow from {present} to {wanted} blocks: {error}");
-                self.superblock.blocks = present;
-                self.device.resize(present)?;
-            }
-        } else if wanted < present && wanted > SUPERBLOCK_SLOTS {
-            if !self.map.is_unused_from(wanted, present) {
-                log::warn!("spool: shrinks to {wanted} blocks when no message lies beyond them");
-                return Ok(());
-            }
-            self.map.cut(wanted);
-            self.superblock.blocks = wanted;
-            self.superblock.high_water = self.superblock.high_water.min(wanted);
-            self.write_superblock()?;
-            self.device.sync()?;
-            self.map.synced();
-            self.device.resize(wanted)?;
-        }
-        self.flush_at = None;
-        Ok(())
-    }
-
-    fn grow(&mut self, wanted: u32) -> Result<(), DeviceError> {
-        let present = self.superblock.blocks;
-        self.device.resize(wanted)?;
-        fill(&mut self.device, self.superblock.seed, present, wanted)?;
-        self.device.sync()?;
-        self.superblock.blocks = wanted;
-        self.write_superblock()?;
-        self.device.sync()?;
-        self.map.synced();
-        for block in present..wanted {
-            self.map.release(block);
-        }
-        Ok(())
-    }
 }
 
 fn found_head(header: &Header, head: &Head, block: u32) -> FoundHead {
     FoundHead { id: header.id, generation: head.generation, commit: head.commit, block }
-}
-
-fn find_superblock<D: Device>(device: &mut D) -> Result<Found, StartError> {
-    let mut block: Box<Block> = Box::new([0; BLOCK_OCTETS]);
-    let mut newest: Option<Superblock> = None;
-    let mut count = 0;
-    for slot in 0..SUPERBLOCK_SLOTS.min(device.blocks()) {
-        if device.read(BlockIndex(slot), &mut block).is_err() {
-            continue;
-        }
-        if let Some(superblock) = Superblock::read(&block) {
-            if superblock.version != FORMAT_VERSION {
-                return Err(StartError::OtherVersion(superblock.version));
-            }
-            count += 1;
-            if newest.is_none_or(|newest| newest.sequence < superblock.sequence) {
-                newest = Some(superblock);
-            }
-        }
-    }
-    if let Some(superblock) = newest {
-        return Ok(Found::Superblock { superblock, is_alone: count < SUPERBLOCK_SLOTS });
-    }
-    for at in 0..device.blocks() {
-        device.read(BlockIndex(at), &mut block)?;
-        if block.iter().any(|octet| *octet != 0) {
-            return Err(StartError::NotASpool);
-        }
-    }
-    Ok(Found::Nothing)
-}
-
-/// Makes a new spool: filling, filled, ready; at each point a crash leaves a file that is filled anew or ready.
-fn format<D: Device>(device: &mut D, start: &Start) -> Result<Superblock, StartError> {
-    let mut superblock = Superblock {
-        version: FORMAT_VERSION,
-        stage: Stage::Filling,
-        sequence: 0,
-        blocks: start.blocks,
-        high_water: SUPERBLOCK_SLOTS,
-        epoch: (start.seed >> 40) as u32,
-        clock: Tick(0),
-        commit: 0,
-        seed: start.seed,
-    };
-    let mut block: Box<Block> = Box::new([0; BLOCK_OCTETS]);
-    device.resize(start.blocks)?;
-    // Once a slot says ready, none must say filling: a start that finds only that one would fill over mail.
-    for (sequence, stage) in [(0, Stage::Filling), (1, Stage::Ready), (2, Stage::Ready)] {
-        superblock.sequence = sequence;
-        superblock.stage = stage;
-        superblock.write(&mut block);
-        device.write(BlockIndex(superblock.slot()), &block)?;
-        device.sync()?;
-        if stage == Stage::Filling {
-            fill(device, start.seed, SUPERBLOCK_SLOTS, start.blocks)?;
-            device.sync()?;
-        }
-    }
-    Ok(superblock)
-}
-
-fn fill<D: Device>(device: &mut D, seed: u64, from: u32, to: u32) -> Result<(), DeviceError> {
-    let mut block: Box<Block> = Box::new([0; BLOCK_OCTETS]);
-    for at in from..to {
-        layout::fill(&mut block, seed, at);
-        device.write(BlockIndex(at), &block)?;
-    }
-    Ok(())
 }
