@@ -197,7 +197,7 @@ fn unfinished() -> Vec<Remains> {
         Op::End,
     ];
     for op in ops {
-        assert!(world.apply(op, Mishap::None).unwrap(), "{op:?}");
+        assert!(world.apply(op, Mishap::None).expect("a healthy disk"), "{op:?}");
     }
     world.crashes(CUTS_MOST, 5)
 }
@@ -290,10 +290,10 @@ fn a_change_of_size_may_die_or_fail_at_any_call() {
 
 /// Ends a message of one recipient.
 fn end(store: &mut Store<Disk>, number: u32) -> postern::spool::Ended {
-    let mut draft = store.begin(&envelope(number), Some(5000)).unwrap();
-    store.add_recipient(&mut draft, &recipient(number, 0)).unwrap();
-    store.append(&mut draft, &oracle::message::mail_data(number, 5000)).unwrap();
-    store.end(draft, postern::time::Tick(0)).unwrap()
+    let mut draft = store.begin(&envelope(number), Some(5000)).expect("there is room");
+    store.add_recipient(&mut draft, &recipient(number, 0)).expect("it was foreseen");
+    store.append(&mut draft, &oracle::message::mail_data(number, 5000)).expect("it was declared");
+    store.end(draft, postern::time::Tick(0)).expect("it was declared")
 }
 
 #[test]

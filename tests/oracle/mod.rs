@@ -165,9 +165,10 @@ impl Remains {
         Self { blocks, ..self.clone() }
     }
 
-    /// The disk as it is before the next start.
-    pub(crate) fn disk(&self) -> &Disk {
-        &self.disk
+    /// A copy of what is left, and the copy's disk.
+    pub(crate) fn fork(&self) -> (Self, Disk) {
+        let disk = self.disk.fork();
+        (Self { disk: disk.clone(), ..self.clone() }, disk)
     }
 
     fn start(&self, disk: &Disk) -> Result<(Store<Disk>, Recovery), String> {
@@ -185,6 +186,15 @@ impl Remains {
         }
         world.judge(&recovery)?;
         Ok(world)
+    }
+
+    /// Starts on a copy of the disk, which may be damaged; gives the accepted messages that are not there, and what the
+    /// start says of it.
+    pub(crate) fn restart_damaged(&self) -> Result<(Vec<u32>, Recovery), String> {
+        let disk = self.disk.fork();
+        let (store, recovery) = self.start(&disk)?;
+        let mut world = self.world(disk, store);
+        Ok((world.judge_damaged()?, recovery))
     }
 
     /// Starts on a copy of the disk, of which `judged` is known to be what it holds.
@@ -286,7 +296,7 @@ impl World {
     pub(crate) fn crash_one(&self, seed: u64) -> Remains {
         let disk = self.disk.fork();
         disk.seed(seed);
-        let is_power_cut = seed % 3 > 0;
+        let is_power_cut = !seed.is_multiple_of(3);
         if is_power_cut {
             disk.power_cut(Choice::Seeded(seed));
         } else {

@@ -14,7 +14,7 @@ const SECOND: BlockIndex = BlockIndex(3);
 fn world(more: &[Op]) -> World {
     let mut world = World::new(16);
     for op in [Op::Begin(SHAPE), Op::End, Op::Commit].iter().chain(more) {
-        assert!(world.apply(*op, Mishap::None).unwrap(), "{op:?}");
+        assert!(world.apply(*op, Mishap::None).expect("a healthy disk"), "{op:?}");
     }
     world
 }
@@ -29,8 +29,8 @@ fn verdict(remains: &Remains) -> String {
 
 /// What the oracle says when `crime` is committed on the disk.
 fn verdict_after(world: &World, crime: impl FnOnce(&Disk)) -> String {
-    let remains = remains(world);
-    crime(remains.disk());
+    let (remains, disk) = remains(world).fork();
+    crime(&disk);
     verdict(&remains)
 }
 
@@ -68,8 +68,8 @@ fn messages_that_were_never_accepted_are_noticed() {
     let mut never = World::new(16);
     assert!(never.apply(Op::Begin(SHAPE), Mishap::None).unwrap());
     let draft = verdict_after(&never, |disk| {
-        let other = remains(&world(&[]));
-        (0..16).map(BlockIndex).for_each(|at| disk.spoil(at, |block| *block = other.disk().peek(at)));
+        let other = world(&[]).disk;
+        (0..16).map(BlockIndex).for_each(|at| disk.spoil(at, |block| *block = other.peek(at)));
     });
     assert!(draft.starts_with("DRAFT"), "{draft}");
 
@@ -85,8 +85,8 @@ fn messages_that_were_never_accepted_are_noticed() {
     );
     refused.rest().unwrap();
     let revived = verdict_after(&refused, |disk| {
-        let other = remains(&world(&[]));
-        disk.spoil(FIRST, |block| *block = other.disk().peek(FIRST));
+        let other = world(&[]).disk;
+        disk.spoil(FIRST, |block| *block = other.peek(FIRST));
     });
     assert!(revived.starts_with("DELIV451"), "{revived}");
 }
@@ -110,6 +110,11 @@ fn remains_are_told_apart_and_leaks_noticed() {
     };
     assert_eq!(verdict(&here.failing_start(fault)), "");
     assert!(accepted.crashes(4, 1).len() > 1);
+    assert_eq!(accepted.read_all(), Ok(0));
+    accepted.disk.spoil(FIRST, |block| block[700] ^= 4);
+    assert_eq!(accepted.read_all(), Ok(1));
+    assert_eq!(remains(&accepted).restart_damaged().map(|(missing, _)| missing), Ok(vec![0]));
+    accepted.disk.spoil(FIRST, |block| block[700] ^= 4);
     accepted.known[0].shape = Shape { octets: 9000, ..SHAPE };
     assert!(accepted.check_room().is_err_and(|verdict| verdict.starts_with("LEAK")));
     assert!(accepted.drain().is_ok(), "an empty spool has room again");

@@ -50,6 +50,42 @@ impl World {
         self.check_room()
     }
 
+    /// Judges what a start has found on a disk that was damaged: each live message must be as it was. Gives the
+    /// accepted ones that are not there although somebody waits.
+    pub(super) fn judge_damaged(&mut self) -> Result<Vec<u32>, String> {
+        for known in &mut self.known {
+            known.index = None;
+            known.is_owed = false;
+        }
+        let found: Vec<MessageIndex> = self.store.messages().collect();
+        for index in found {
+            self.judge_message(index)?;
+        }
+        let is_missing = |known: &super::Known| {
+            known.stage == Stage::Accepted
+                && known.index.is_none()
+                && !known.history[known.durable..].iter().any(|states| is_done(states))
+        };
+        let numbers = 0..self.known.len() as u32;
+        Ok(numbers.filter(|number| is_missing(&self.known[*number as usize])).collect())
+    }
+
+    /// Reads all live messages: each is what it was, or the store says itself that it is damaged. Gives how many are.
+    pub(crate) fn read_all(&mut self) -> Result<usize, String> {
+        let mut damaged = 0;
+        for number in self.live() {
+            let index = self.known[number].index.expect("a live message has one");
+            match identify(&mut self.store, index) {
+                Found::Whole(found, shape)
+                    if found as usize == number && shape == self.known[number].shape => {}
+                Found::Whole(found, shape) => return Err(format!("MIXED: m{number} is m{found}, {shape:?}")),
+                Found::Mixed(what) => return Err(format!("MIXED: {what}")),
+                Found::Damaged => damaged += 1,
+            }
+        }
+        Ok(damaged)
+    }
+
     fn judge_message(&mut self, index: MessageIndex) -> Verdict {
         let (number, shape) = match identify(&mut self.store, index) {
             Found::Whole(number, shape) => (number, shape),
