@@ -1,8 +1,8 @@
-//! The one loop: sockets, timers, signals. The only caller of [`Relay`] beside the simulator, and the only place that
-//! waits.
+//! The one loop: sockets, timers, signals. The only caller of [`Relay`] beside the simulator, and the only
+//! place that waits.
 //!
-//! A turn: events, pump, results and one sync, receipts, deadlines last. After a slow sync the sockets are read before
-//! any deadline is judged: deadlines are compared with the time at the turn's start.
+//! A turn: events, pump, results and one sync, receipts, deadlines last. After a slow sync the sockets are
+//! read before any deadline is judged: deadlines are compared with the time at the turn's start.
 //!
 //! Absent on purpose: a thread, reverse DNS, a wake-up without a reason.
 

@@ -2,8 +2,8 @@
 //!
 //! One run prints all that is to be compared, since rates of different days or machines don't compare: the
 //! floor (the disk alone), Postfix's smtp-sink (which stores nothing) under the same load, durable accepts,
-//! syncs, relayed messages, and octets that reach the block device. Rounds are interleaved; medians are printed
-//! with their extremes.
+//! syncs, relayed messages, and octets that reach the block device. Rounds are interleaved; medians are
+//! printed with their extremes.
 //!
 //! The accept rates are taken with the smarthost's port closed. `BENCH_SPOOL` names the folder for the spool
 //! (default `target/bench-spool`; it must be on a disk), `BENCH_ROUNDS` the number of rounds (default 3),
