@@ -1,5 +1,5 @@
-//! Whatever stands on the disk, the start comes to its end, nothing reads as it was not written, and what is not damaged
-//! is all there.
+//! Whatever stands on the disk, the start comes to its end, nothing reads as it was not written, and what
+//! is not damaged is all there.
 //!
 //! Requirements SEC-file-b, SEC-crash-a, C-4.5.4.1-d.
 mod disk;
@@ -15,8 +15,8 @@ const BLOCKS: u32 = 24;
 /// Blocks from here on were never written behind the filler.
 const USED_BLOCKS: u32 = 16;
 
-/// A spool at rest: messages of one, two and three blocks, settled in part, failed, freed; and, when `is_in_flight`,
-/// more that were accepted in the last commit.
+/// A spool at rest: messages of one, two and three blocks, settled in part, failed, freed; and, when
+/// `is_in_flight`, more that were accepted in the last commit.
 fn spool(is_in_flight: bool) -> Remains {
     let (short, long) = (Shape { octets: 300, recipients: 2 }, Shape { octets: 9000, recipients: 2 });
     let middle = Shape { octets: 5000, recipients: 3 };

@@ -1,5 +1,6 @@
-//! Each call to the disk fails in turn, and at each call the power fails or the process is killed: in the plain life of
-//! messages, in the first filling, in growth and in recovery itself. The oracle judges what is left.
+//! Each call to the disk fails in turn, and at each call the power fails or the process is killed: in the
+//! plain life of messages, in the first filling, in growth and in recovery itself. The oracle judges what
+//! is left.
 //!
 //! RFC 5321 6.1; requirements S-3.8-d, S-4.5.3.1-c, C-4.5.4.1-d, C-6.1-b, SEC-crash-a, SEC-dos-c.
 mod disk;

@@ -1,9 +1,10 @@
 //! The power may fail at any call: what was answered 250 is there, whole, once, and nothing else is.
 //!
-//! Two ways. The search goes through all sequences of operations to a bound and, after and inside each operation, through
-//! what a power cut (each unsynced block as before, as written, or torn) and SIGKILL may leave; from there it goes on, to
-//! the next crash. The long runs draw operations, mishaps and crashes from a seed: SPOOL_SEED=n replays one, SPOOL_RUNS=n
-//! sets how many there are. What is demanded stands in `oracle`.
+//! Two ways. The search goes through all sequences of operations to a bound and, after and inside each
+//! operation, through what a power cut (each unsynced block as before, as written, or torn) and SIGKILL
+//! may leave; from there it goes on, to the next crash. The long runs draw operations, mishaps and
+//! crashes from a seed: SPOOL_SEED=n replays one, SPOOL_RUNS=n sets how many there are. What is demanded
+//! stands in `oracle`.
 //!
 //! RFC 5321 6.1; requirements S-3.8-d, S-4.1.1.4-e, C-4.5.4.1-d, C-6.1-b, SEC-crash-a.
 mod disk;

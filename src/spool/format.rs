@@ -1,7 +1,7 @@
 //! The file as a whole: made and filled once, grown and shrunk at a start.
 //!
-//! It is filled with octets that don't compress, so that its space is really taken; each step is synced before the
-//! superblock tells of it. What is no spool, or one of another version, is left as it is.
+//! It is filled with octets that don't compress, so that its space is really taken; each step is synced
+//! before the superblock tells of it. What is no spool, or one of another version, is left as it is.
 
 use super::device::{BLOCK_OCTETS, Block, BlockIndex};
 use super::layout::{self, FORMAT_VERSION, SUPERBLOCK_SLOTS, Stage, Superblock};
@@ -93,7 +93,8 @@ pub(super) fn find_superblock<D: Device>(device: &mut D) -> Result<Found, StartE
     Ok(Found::Nothing)
 }
 
-/// Makes a new spool: filling, filled, ready; at each point a crash leaves a file that is filled anew or ready.
+/// Makes a new spool: filling, filled, ready; at each point a crash leaves a file that is filled anew or
+/// ready.
 pub(super) fn format<D: Device>(device: &mut D, start: &Start) -> Result<Superblock, StartError> {
     let mut superblock = Superblock {
         version: FORMAT_VERSION,

@@ -76,7 +76,8 @@ enum Chain {
     Whole,
     /// Torn or damaged.
     Broken,
-    /// The disk gave an error, or something that was never written: no tear does that, so it is no interrupted draft.
+    /// The disk gave an error, or something that was never written: no tear does that, so it is no
+    /// interrupted draft.
     NotReadable,
 }
 
@@ -245,19 +246,9 @@ impl<D: Device> Store<D> {
             }
         }
         for head in &scan.broken_heads {
-            let newest = scan.newest_generation(head.id);
-            let is_superseded = newest.is_some() || scan.has_tombstone(head.id);
-            let is_older = newest.is_some_and(|newest| newest > head.generation);
-            // A damaged id may be another message's: it is no reason to destroy what is not recent.
-            if is_older || self.was_interrupted(head, scan) || is_superseded && self.is_recent(head, scan) {
-                recovery.interrupted += u32::from(!is_superseded);
+            if self.judge_broken(head, scan, recovery) {
                 stale.push(head.block);
             } else {
-                log::error!(
-                    "spool: the head of message {} in block {} is damaged; set aside",
-                    head.id,
-                    head.block
-                );
                 self.keep_aside(head, &mut aside, recovery);
                 is_used[head.block as usize] = true;
             }
@@ -284,6 +275,20 @@ impl<D: Device> Store<D> {
             self.device.sync()?;
         }
         Ok(())
+    }
+
+    /// True for a broken head that nobody needs: interrupted, or older than a sound one of its message.
+    fn judge_broken(&self, head: &FoundHead, scan: &Scan, recovery: &mut Recovery) -> bool {
+        let newest = scan.newest_generation(head.id);
+        let is_superseded = newest.is_some() || scan.has_tombstone(head.id);
+        let is_older = newest.is_some_and(|newest| newest > head.generation);
+        // A damaged id may be another message's: it is no reason to destroy what is not recent.
+        if is_older || self.was_interrupted(head, scan) || is_superseded && self.is_recent(head, scan) {
+            recovery.interrupted += u32::from(!is_superseded);
+            return true;
+        }
+        log::error!("spool: the head of message {} in block {} is damaged; set aside", head.id, head.block);
+        false
     }
 
     /// The newest head whose chain is whole, taken into the map.
@@ -371,7 +376,8 @@ impl<D: Device> Store<D> {
         head.commit > self.superblock.commit && head.commit >= scan.commit_max
     }
 
-    /// True for the head of a draft that nobody was told of: later generations are of messages that were durable.
+    /// True for the head of a draft that nobody was told of: later generations are of messages that were
+    /// durable.
     fn was_interrupted(&self, head: &FoundHead, scan: &Scan) -> bool {
         head.generation == 1 && self.is_recent(head, scan)
     }

@@ -1,15 +1,16 @@
 //! A disk that lives in memory and can do to the spool all that a real one does.
 //!
-//! What it knows of a block: what the medium holds, and each version written since the last good sync. After a power
-//! cut the block is any of these, or torn between two at 512 octets; after SIGKILL the page cache survives, unsynced
-//! writes too; after a failed sync the cache still shows the newest version and calls it clean, so that a later good sync
-//! covers it no more (what Linux does). What the medium holds then stays open until a power cut, [`Disk::evict`] or
+//! What it knows of a block: what the medium holds, and each version written since the last good sync.
+//! After a power cut the block is any of these, or torn between two at 512 octets; after SIGKILL the page
+//! cache survives, unsynced writes too; after a failed sync the cache still shows the newest version and
+//! calls it clean, so that a later good sync covers it no more (what Linux does). What the medium holds
+//! then stays open until a power cut, [`Disk::evict`] or
 //! `drop_cache` asks.
 //!
-//! A [`Disk`] is a handle: clones see the same disk, so that a test can look at it and break it while the store owns it.
-//! [`Disk::fork`] makes a copy for a pointer a block. Left out on purpose: time, and reordering of syncs (the spool has
-//! one thread). The tests in `rules` state all this and use every method, so that none is
-//! dead code in any test crate.
+//! A [`Disk`] is a handle: clones see the same disk, so that a test can look at it and break it while the
+//! store owns it. [`Disk::fork`] makes a copy for a pointer a block. Left out on purpose: time, and
+//! reordering of syncs (the spool has one thread). The tests in `rules` state all this and use every
+//! method, so that none is dead code in any test crate.
 mod rules;
 
 use std::cell::RefCell;
@@ -160,8 +161,8 @@ impl Slot {
         std::iter::once(&self.medium).chain(&self.unsynced)
     }
 
-    /// What the medium may hold: each version, and the tears that tell a reader most (only the first sector new, all
-    /// but the first, all but the last).
+    /// What the medium may hold: each version, and the tears that tell a reader most (only the first
+    /// sector new, all but the first, all but the last).
     fn fates(&self) -> Vec<Version> {
         let mut fates: Vec<Version> = Vec::new();
         let mut add = |version: Version| {
@@ -265,7 +266,8 @@ impl Disk {
         self.0.borrow_mut().unreadable.push(at);
     }
 
-    /// After `calls` more calls each call fails and nothing changes any more: the moment of a power cut or SIGKILL.
+    /// After `calls` more calls each call fails and nothing changes any more: the moment of a power cut
+    /// or SIGKILL.
     pub(crate) fn freeze_after(&self, calls: u64) {
         let mut state = self.0.borrow_mut();
         state.freeze_at = Some(state.calls.all() + calls);
@@ -327,8 +329,8 @@ impl Disk {
         state.written.clear();
     }
 
-    /// The disks that a power cut now may leave: all of them if there are at most `most`, else the oldest, the newest and
-    /// seeded ones, `most` in all.
+    /// The disks that a power cut now may leave: all of them if there are at most `most`, else the
+    /// oldest, the newest and seeded ones, `most` in all.
     pub(crate) fn power_cuts(&self, most: usize, seed: u64) -> Vec<Self> {
         let mut radices: Vec<usize> = self.fates().iter().map(|(_, fates)| fates.len()).collect();
         radices.push(self.0.borrow().sizes.len());
@@ -360,7 +362,8 @@ impl Disk {
         self.heal();
     }
 
-    /// The cache forgets what it calls clean; where a sync had failed, what the medium really holds comes to light.
+    /// The cache forgets what it calls clean; where a sync had failed, what the medium really holds comes
+    /// to light.
     pub(crate) fn evict(&self, choice: Choice<'_>) {
         let mut state = self.0.borrow_mut();
         let mut random = Random(if let Choice::Seeded(seed) = choice { seed } else { 0 });

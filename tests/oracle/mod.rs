@@ -1,4 +1,5 @@
-//! The oracle: it drives a store as a relay would, knows what was answered and settled, and judges what a crash left.
+//! The oracle: it drives a store as a relay would, knows what was answered and settled, and judges what a
+//! crash left.
 //!
 //! Its verdicts, each with the word that a failure prints first:
 //! - LOSS: a message that was answered 250 is gone although a recipient was never settled.
@@ -188,8 +189,8 @@ impl Remains {
         Ok(world)
     }
 
-    /// Starts on a copy of the disk, which may be damaged; gives the accepted messages that are not there, and what the
-    /// start says of it.
+    /// Starts on a copy of the disk, which may be damaged; gives the accepted messages that are not
+    /// there, and what the start says of it.
     pub(crate) fn restart_damaged(&self) -> Result<(Vec<u32>, Recovery), String> {
         let disk = self.disk.fork();
         let (store, recovery) = self.start(&disk)?;

@@ -50,8 +50,8 @@ impl World {
         self.check_room()
     }
 
-    /// Judges what a start has found on a disk that was damaged: each live message must be as it was. Gives the
-    /// accepted ones that are not there although somebody waits.
+    /// Judges what a start has found on a disk that was damaged: each live message must be as it was.
+    /// Gives the accepted ones that are not there although somebody waits.
     pub(super) fn judge_damaged(&mut self) -> Result<Vec<u32>, String> {
         for known in &mut self.known {
             known.index = None;
@@ -70,7 +70,8 @@ impl World {
         Ok(numbers.filter(|number| is_missing(&self.known[*number as usize])).collect())
     }
 
-    /// Reads all live messages: each is what it was, or the store says itself that it is damaged. Gives how many are.
+    /// Reads all live messages: each is what it was, or the store says itself that it is damaged. Gives
+    /// how many are.
     pub(crate) fn read_all(&mut self) -> Result<usize, String> {
         let mut damaged = 0;
         for number in self.live() {
