@@ -103,8 +103,11 @@ impl SpoolFile {
             return Err(OpenError::Volatile);
         }
         let octets = file.metadata()?.len();
-        // Rounded up: a file shorter than a block is not an empty one, and may be somebody else's.
-        let blocks = u32::try_from(octets.div_ceil(BLOCK_OCTETS as u64)).unwrap_or(u32::MAX);
+        // A file shorter than a block is not an empty one: it may be somebody else's. A ragged end is
+        // made whole by the start, which finds a block too few.
+        let blocks = octets / BLOCK_OCTETS as u64;
+        let blocks = if octets > 0 { blocks.max(1) } else { 0 };
+        let blocks = u32::try_from(blocks).unwrap_or(u32::MAX);
         Ok(Self { file, blocks })
     }
 }
