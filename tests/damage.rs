@@ -23,8 +23,9 @@ fn spool(is_in_flight: bool) -> Remains {
     let one = |place, is_failure| Op::SettleOne { place, is_failure };
     let all = |place, is_failure| Op::SettleAll { place, is_failure };
     let (begin, end) = (Op::Begin, Op::End);
+    // Two drafts at once: the smallest board has no more.
     let mut ops =
-        vec![begin(short), begin(middle), begin(long), begin(short), end, end, end, end, Op::Commit];
+        vec![begin(short), begin(middle), end, end, begin(long), begin(short), end, end, Op::Commit];
     ops.extend([
         begin(short),
         end,

@@ -182,9 +182,9 @@ fn unfinished() -> Vec<Remains> {
     let ops = [
         FEW,
         LONG,
+        Op::End,
+        Op::End,
         SHORT,
-        Op::End,
-        Op::End,
         Op::End,
         Op::Commit,
         one(0, false),
