@@ -141,14 +141,18 @@ impl Oracle {
 
     /// The client has sent the end of the mail data.
     pub(crate) fn ended(&mut self, at: usize, now: Ms) {
-        self.submissions[at].stage = Stage::Ended;
-        self.submissions[at].ended_at = now;
+        let submission = &mut self.submissions[at];
+        if submission.stage == Stage::Open {
+            submission.stage = Stage::Ended;
+        }
+        submission.ended_at = now;
     }
 
     /// The client has read the reply to the end of the mail data. `is_of_this_run`: the relay that gave it lives.
     pub(crate) fn answered(&mut self, at: usize, code: u16, text: &str, is_of_this_run: bool) {
         let submission = &mut self.submissions[at];
-        assert_eq!(submission.stage, Stage::Ended, "REPLY: {code} to what did not end (submission {at})");
+        let is_due = submission.stage == Stage::Ended || code == 421 && submission.stage == Stage::Open;
+        assert!(is_due, "REPLY: {code} to submission {at}, which is {:?}", submission.stage);
         if code != 250 {
             self.figures.refused += 1;
             let is_delivered = submission.recipients.iter().any(|r| !r.deliveries.is_empty());
@@ -230,7 +234,9 @@ impl Oracle {
             }
             Told::Refused(recipients) => {
                 for (at, recipient) in recipients {
-                    self.submissions[*at].recipients[*recipient].may_be_failed = true;
+                    if let Some(r) = self.submissions[*at].recipients.get_mut(*recipient) {
+                        r.may_be_failed = true;
+                    }
                 }
             }
         }
