@@ -1,8 +1,7 @@
-//! Small pseudo-random numbers that keep many waits from ending together. No source of randomness is read here: whoever
-//! owns the clock hands in the seed, so that a run can be repeated.
+//! Small pseudo-random numbers that keep many waits from ending together. No source of randomness is read
+//! here: whoever owns the clock hands in the seed, so that a run can be repeated.
 //!
 //! Not for secrets.
-use crate::time::Duration;
 
 /// A generator (xorshift64*) of spread waits.
 #[derive(Clone, Copy, Debug)]
@@ -24,11 +23,11 @@ impl Jitter {
         self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
     }
 
-    /// `span`, made up to a quarter shorter or longer.
-    pub const fn spread(&mut self, span: Duration) -> Duration {
-        let quarter = span.0 / 4;
+    /// `span`, whatever its unit, made up to a quarter shorter or longer.
+    pub const fn spread(&mut self, span: u64) -> u64 {
+        let quarter = span / 4;
         let offset = self.next() % (2 * quarter + 1);
-        Duration(span.0.saturating_sub(quarter).saturating_add(offset))
+        span.saturating_sub(quarter).saturating_add(offset)
     }
 }
 
@@ -41,13 +40,13 @@ mod tests {
         let mut jitter = Jitter::new(0);
         let (mut least, mut most) = (u64::MAX, 0);
         for _ in 0..10_000 {
-            let span = jitter.spread(Duration(4000)).0;
+            let span = jitter.spread(4000);
             assert!((3000..=5000).contains(&span));
             (least, most) = (least.min(span), most.max(span));
         }
         assert!(least < 3050 && most > 4950, "{least}..{most}");
-        assert_eq!(jitter.spread(Duration(0)), Duration(0));
-        assert!(jitter.spread(Duration(u64::MAX)).0 >= u64::MAX / 4 * 3);
+        assert_eq!(jitter.spread(0), 0);
+        assert!(jitter.spread(u64::MAX) >= u64::MAX / 4 * 3);
     }
 
     #[test]

@@ -164,9 +164,9 @@ fn sizes_are_octets_or_have_a_unit() {
 fn what_is_not_toml_is_refused_at_its_line() {
     assert_eq!(
         refusal("hostname = \"a\"\nadmin = \n"),
-        "postern.toml:2: not TOML: string values must be quoted, expected literal string"
+        "postern.toml:2: admin: not TOML: string values must be quoted, expected literal string"
     );
-    assert_eq!(refusal("log = \"info\"\nlog = \"warn\"\n"), "postern.toml:2: not TOML: duplicate key");
+    assert_eq!(refusal("log = \"info\"\nlog = \"warn\"\n"), "postern.toml:2: log: not TOML: duplicate key");
 }
 
 #[test]
@@ -584,4 +584,14 @@ fn damaged_files_are_refused_in_one_line() {
             }
         }
     }
+}
+
+#[test]
+fn the_first_configuration_of_readme_is_one() {
+    let readme = include_str!("../README.md");
+    let (_, behind) = readme.split_once("```toml\n").unwrap();
+    let (text, _) = behind.split_once("```").unwrap();
+    let config = parse(text).unwrap();
+    assert_eq!(config.admin.as_deref(), Some("you@example.com"));
+    assert_eq!(config.listen[1].to_string(), "br-lan:25");
 }

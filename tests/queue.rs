@@ -145,7 +145,8 @@ fn the_wait_grows_with_age_within_bounds() {
     assert_eq!(back_off(Duration(0), &impatient, &mut jitter), Duration::from_s(1));
 }
 
-/// C-4.5.4.1-b: two tries in the first hour at least, and no more than a dozen in a day with the defaults' growth.
+/// C-4.5.4.1-b: two tries in the first hour at least, and no more than a dozen in a day with the defaults'
+/// growth.
 #[test]
 fn a_refused_message_is_tried_a_bounded_number_of_times() {
     let mut jitter = Jitter::new(3);
@@ -172,7 +173,8 @@ fn a_message_is_given_up_by_age_and_route() {
     assert!(!is_expired(accepted, Tick(0), true, &RETRY), "a clock behind makes nothing old");
 }
 
-/// C-4.5.4.1-d (in RAM): whatever happens, each message is in the queue exactly once and comes out in bounded time.
+/// C-4.5.4.1-d (in RAM): whatever happens, each message is in the queue exactly once and comes out in bounded
+/// time.
 #[test]
 fn no_message_gets_lost_or_doubled() {
     let mut queue = Queue::new();

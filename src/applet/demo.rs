@@ -1,5 +1,5 @@
-//! `postern demo`: the embedded default. The whole real relay on a free port of the loopback interface, with a temporary
-//! spool, a smarthost built in that shows what arrives, and one sample alert.
+//! `postern demo`: the embedded default. The whole real relay on a free port of the loopback interface, with
+//! a temporary spool, a smarthost built in that shows what arrives, and one sample alert.
 //!
 //! One process and one thread, as on a board: between the turns of the event loop the smarthost and the
 //! device that sends the alert have theirs.
@@ -119,7 +119,8 @@ fn tell(stdout: &mut impl Write, relay: SocketAddr, folder: &Path, sink: SocketA
          \x20 its spool is           {}\n\
          \x20 its smarthost is       {sink}, built into this demo\n\
          To send it mail from another shell:\n\
-         \x20 printf 'Subject: hello\\r\\n\\r\\nIt works.\\r\\n' | curl -sS smtp://{relay} --mail-from ups@demo.invalid \
+         \x20 printf 'Subject: hello\\r\\n\\r\\nIt works.\\r\\n' | curl -sS smtp://{relay} \
+         --mail-from ups@demo.invalid \
          --mail-rcpt you@demo.invalid -T -\n\
          Now a sample alert goes from a device through the relay and its spool to the smarthost:\n",
         folder.join("spool").display()

@@ -72,8 +72,8 @@ impl Sink {
         self.messages
     }
 
-    /// Serves its client as far as that goes without waiting, and shows what arrives on `shown`. Fails only when
-    /// `shown` does: a client's fault ends its connection.
+    /// Serves its client as far as that goes without waiting, and shows what arrives on `shown`. Fails only
+    /// when `shown` does: a client's fault ends its connection.
     pub(super) fn turn(&mut self, shown: &mut impl Write) -> io::Result<()> {
         if self.client.is_none() {
             self.client = self.listener.accept().ok().and_then(|(stream, _)| Client::greet(stream));
@@ -316,7 +316,8 @@ mod tests {
 
     #[test]
     fn a_pipelined_message_is_shown_as_it_arrived() {
-        let input = b"EHLO r\r\nMAIL FROM:<a@b.invalid> BODY=8BITMIME\r\nRCPT TO:<c@d.invalid>\r\nRCPT TO:<e@f.invalid>\r\n\
+        let input = b"EHLO r\r\nMAIL FROM:<a@b.invalid> BODY=8BITMIME\r\nRCPT TO:<c@d.invalid>\r\n\
+            RCPT TO:<e@f.invalid>\r\n\
             DATA\r\nReceived: x\r\n\r\n..dot\r\n\x1b[2J \xc3\xbc\r\n.\r\nQUIT\r\n";
         for piece in [1, 7, input.len()] {
             let (replies, shown, messages) = session(input, piece);

@@ -36,7 +36,7 @@ postern: a durable SMTP alert relay
   postern serve [--config FILE]            relay until SIGTERM
   postern check --offline [--config FILE]  read the configuration only: \"ok\", or what is wrong
   postern limits                           this board's capacities and what they cost
-  postern demo [--once]                    a relay with a smarthost built in, to try; --once: one alert, then end
+  postern demo [--once]                    a relay and its smarthost, to try; --once: one alert, then end
   postern --version
   postern --help
 

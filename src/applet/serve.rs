@@ -3,8 +3,7 @@
 use std::path::Path;
 
 use super::{Failure, configuration, stderr_log};
-use crate::limits;
-use crate::net::{EventLoop, Running};
+use crate::net::{EventLoop, Running, StartError};
 
 /// Relays with the configuration `path` until a signal ends it.
 pub(super) fn run(path: &Path) -> Result<(), Failure> {
@@ -12,14 +11,13 @@ pub(super) fn run(path: &Path) -> Result<(), Failure> {
     stderr_log::start(&config.log);
     if config.is_on_link_everywhere() {
         log::warn!(
-            "listening on all addresses with \"on-link\" allowed: the neighbours on every interface may relay, the \
-             uplink's too; name addresses or interfaces in \"listen\", or networks in \"allow\""
+            "listening on all addresses with \"on-link\" allowed: the neighbours on every interface may \
+             relay, the uplink's too; name addresses or interfaces in \"listen\", or networks in \"allow\""
         );
     }
-    let mut event_loop = EventLoop::start(config)
-        .map_err(|error| Failure { code: error.exit_code(), line: error.to_string() })?;
-    log::info!("started version={} board={}", env!("CARGO_PKG_VERSION"), limits::BOARD);
+    let refused =
+        |error: StartError| Failure { code: error.exit_code(), line: format!("{}: {error}", path.display()) };
+    let mut event_loop = EventLoop::start(config).map_err(refused)?;
     while event_loop.turn(None).map_err(|error| Failure::io("event loop", &error))? == Running::Yes {}
-    log::info!("ended");
     Ok(())
 }

@@ -41,8 +41,18 @@ impl<'t> File<'t> {
         DeTable::parse(self.text).map_err(|error| {
             let offset = error.span().map_or(0, |span| span.start);
             let message = error.message().replace('\n', ", ");
-            self.refuse(offset, "", format!("not TOML: {message}"))
+            self.refuse(offset, self.key_near(offset), format!("not TOML: {message}"))
         })
+    }
+
+    /// What stands before the `=` of the line at `offset`, if it looks like a key.
+    fn key_near(&self, offset: usize) -> &'t str {
+        let before = self.text.get(..offset).unwrap_or_default();
+        let start = before.rfind('\n').map_or(0, |position| position + 1);
+        let line = self.text[start..].lines().next().unwrap_or_default();
+        let key = line.split_once('=').map_or("", |(key, _)| key.trim());
+        let is_key = key.bytes().all(|octet| octet.is_ascii_alphanumeric() || b"_-.".contains(&octet));
+        if is_key { key } else { "" }
     }
 
     /// Refuses the first key, in the order of the file, that is unknown, in the wrong table, or not built

@@ -162,3 +162,21 @@ pub(super) fn where_instead(table: &str, name: &str) -> String {
     }
     format!("is not a key of this version; allowed here: {allowed}")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// README's table has every key that is read, and no other.
+    #[test]
+    fn readme_has_every_key() {
+        let readme = include_str!("../../README.md");
+        let rows: Vec<&str> =
+            readme.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
+        for key in KEYS.iter().filter(|key| !(key.table.is_empty() && is_table(key.name))) {
+            let dot = if key.table.is_empty() { "" } else { "." };
+            let full = format!("{}{dot}{}", key.table, key.name);
+            assert_eq!(rows.contains(&full.as_str()), key.standing == Standing::Built, "{full}");
+        }
+    }
+}

@@ -1,8 +1,8 @@
 //! One socket, and the pump between it and its session.
 //!
-//! Readiness is told once, so a socket remembers it until a call says that nothing is left. A peer that does not read is
-//! not read from either. After each writing the session is asked again: whole commands may lie in its input, and no event
-//! will come for them.
+//! Readiness is told once, so a socket remembers it until a call says that nothing is left. A peer that does
+//! not read is not read from either. After each writing the session is asked again: whole commands may lie in
+//! its input, and no event will come for them.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::Shutdown;
@@ -13,7 +13,8 @@ use crate::relay::{Connection, Relay};
 use crate::spool::Device;
 use crate::time::Now;
 
-/// Rounds of one pumping; what is left then waits for the next turn, so that no peer keeps the others waiting.
+/// Rounds of one pumping; what is left then waits for the next turn, so that no peer keeps the others
+/// waiting.
 const ROUNDS_MAX: usize = 16;
 
 /// What the pump leaves behind.
@@ -54,7 +55,10 @@ impl Socket {
     /// Moves octets both ways until nothing moves.
     pub(super) fn pump<D: Device>(&mut self, now: &Now, at: Connection, relay: &mut Relay<D>) -> Pumped {
         for _ in 0..ROUNDS_MAX {
-            let Ok(wrote) = self.write(now, at, relay) else { return Pumped::Over };
+            let Ok(wrote) = self.write(now, at, relay) else {
+                self.read_last(now, at, relay);
+                return Pumped::Over;
+            };
             let has_output = !relay.output(at).is_empty();
             if relay.is_closing(at) && (!has_output || relay.is_overdue(now, at)) {
                 // The peer reads our last reply before it sees the end.
@@ -92,6 +96,16 @@ impl Socket {
             }
         }
         Ok(has_moved)
+    }
+
+    /// A smarthost that has closed may have said why, and that lies in the socket still.
+    fn read_last<D: Device>(&mut self, now: &Now, at: Connection, relay: &mut Relay<D>) {
+        self.is_readable = true;
+        for _ in 0..ROUNDS_MAX {
+            if !matches!(at, Connection::Sender(_)) || !matches!(self.read(now, at, relay), Ok(true)) {
+                return;
+            }
+        }
     }
 
     fn read<D: Device>(&mut self, now: &Now, at: Connection, relay: &mut Relay<D>) -> Result<bool, Broken> {

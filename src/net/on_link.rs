@@ -1,5 +1,5 @@
-//! Whether a peer is a neighbour: in a connected prefix of the address that accepted it. That is what the word
-//! `on-link` in `allow` means.
+//! Whether a peer is a neighbour: in a connected prefix of the address that accepted it. That is what the
+//! word `on-link` in `allow` means.
 //!
 //! The kernel's tables are asked at each use, since addresses come and go on a router. Whatever can't be read
 //! or understood makes nobody a neighbour. A route without a gateway that is as wide as a good part of the

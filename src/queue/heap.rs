@@ -1,5 +1,5 @@
-//! The deferred messages by the tick when each is due: a binary heap that knows where in it each message stands, so that
-//! any message can be taken out.
+//! The deferred messages by the tick when each is due: a binary heap that knows where in it each message
+//! stands, so that any message can be taken out.
 //!
 //! All zero bits is the empty heap: entries that were never used cost no memory.
 use crate::limits::QUEUED_MESSAGES;

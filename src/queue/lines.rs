@@ -1,7 +1,8 @@
-//! First in, first out: the messages that may be relayed at any time, in lines linked through tables of indexes.
+//! First in, first out: the messages that may be relayed at any time, in lines linked through tables of
+//! indexes.
 //!
-//! A message stands in one line at most, and can be taken out of the middle. All zero bits is the state without any
-//! message: entries that were never used cost no memory.
+//! A message stands in one line at most, and can be taken out of the middle. All zero bits is the state
+//! without any message: entries that were never used cost no memory.
 use crate::limits::QUEUED_MESSAGES;
 use crate::spool::MessageIndex;
 

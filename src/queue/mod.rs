@@ -1,13 +1,15 @@
-//! What to relay when: fresh messages in the order of their coming, deferred ones when they are due (RFC 5321 4.5.4.1).
+//! What to relay when: fresh messages in the order of their coming, deferred ones when they are due (RFC 5321
+//! 4.5.4.1).
 //!
-//! A message is fresh, deferred, or taken: [`Queue::next`] takes it, and whoever took it says what became of it by
-//! [`Queue::defer`], [`Queue::put_back`] or [`Queue::remove`]. Messages put back by a fault of the route come first
-//! again; then fresh ones, small before large, but no more than [`SMALLS_BEFORE_LARGE_MAX`] in front of a waiting large
-//! one; then deferred ones. At every fourth turn a deferred message that is due comes before all, so that neither a
-//! stream of fresh mail nor a heap of deferred mail keeps the other waiting for ever.
+//! A message is fresh, deferred, or taken: [`Queue::next`] takes it, and whoever took it says what became of
+//! it by [`Queue::defer`], [`Queue::put_back`] or [`Queue::remove`]. Messages put back by a fault of the
+//! route come first again; then fresh ones, small before large, but no more than [`SMALLS_BEFORE_LARGE_MAX`]
+//! in front of a waiting large one; then deferred ones. At every fourth turn a deferred message that is due
+//! comes before all, so that neither a stream of fresh mail nor a heap of deferred mail keeps the other
+//! waiting for ever.
 //!
-//! Back-off is a function of a message's age on the queue clock; nothing of it is kept, and after a restart everything
-//! is due. A fault of the route is no matter of the queue. All memory is taken at start.
+//! Back-off is a function of a message's age on the queue clock; nothing of it is kept, and after a restart
+//! everything is due. A fault of the route is no matter of the queue. All memory is taken at start.
 mod heap;
 mod lines;
 
@@ -94,7 +96,8 @@ impl Queue {
             || self.first_due(now).is_some()
     }
 
-    /// When the first of the deferred messages is due; past when it is due already. Fresh messages don't count.
+    /// When the first of the deferred messages is due; past when it is due already. Fresh messages don't
+    /// count.
     pub fn due(&self) -> Option<Tick> {
         self.heap.first().map(|(_, due)| due)
     }
@@ -127,8 +130,8 @@ impl Queue {
         Some(message)
     }
 
-    /// The smarthost said "later", or not everything could be done: the taken `message` waits for as long as it has
-    /// been here, within the bounds of `retry`. Returns when it is due.
+    /// The smarthost said "later", or not everything could be done: the taken `message` waits for as long as
+    /// it has been here, within the bounds of `retry`. Returns when it is due.
     pub fn defer(
         &mut self,
         message: MessageIndex,
@@ -144,8 +147,8 @@ impl Queue {
         due
     }
 
-    /// A fault of the route: the taken `message` was not tried and comes first again. When that happens to it twice,
-    /// others come first, in case that it is the message that breaks the route.
+    /// A fault of the route: the taken `message` was not tried and comes first again. When that happens to it
+    /// twice, others come first, in case that it is the message that breaks the route.
     pub fn put_back(&mut self, message: MessageIndex) {
         assert_eq!(self.place(message), Place::Taken);
         let note = &mut self.notes[message.0 as usize];
@@ -246,14 +249,15 @@ impl Queue {
     }
 }
 
-/// How long a message of this `age` waits before the next try: as long as it has waited, so that the waits double, within
-/// the bounds of `retry`; then up to a quarter shorter or longer.
+/// How long a message of this `age` waits before the next try: as long as it has waited, so that the waits
+/// double, within the bounds of `retry`; then up to a quarter shorter or longer.
 pub fn back_off(age: Duration, retry: &Retry, jitter: &mut Jitter) -> Duration {
-    jitter.spread(age.min(retry.longest).max(retry.first)).max(BACK_OFF_MIN)
+    let wait = age.min(retry.longest).max(retry.first);
+    Duration(jitter.spread(wait.0)).max(BACK_OFF_MIN)
 }
 
-/// True when a message accepted at `accepted` is to be given up at `now` after a try: after `give_up` when the route
-/// works, so that it is the message that fails; after `hold` over a dead one (RFC 5321 4.5.4.1).
+/// True when a message accepted at `accepted` is to be given up at `now` after a try: after `give_up` when
+/// the route works, so that it is the message that fails; after `hold` over a dead one (RFC 5321 4.5.4.1).
 pub fn is_expired(accepted: Tick, now: Tick, over_working_route: bool, retry: &Retry) -> bool {
     now.since(accepted) >= if over_working_route { retry.give_up.min(retry.hold) } else { retry.hold }
 }

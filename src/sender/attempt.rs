@@ -1,7 +1,8 @@
-//! What becomes of one message's recipients while it is tried: each has its own result (RFC 5321 4.3 and 4.5.3.1.10).
+//! What becomes of one message's recipients while it is tried: each has its own result (RFC 5321 4.3 and
+//! 4.5.3.1.10).
 //!
-//! The result stays here until it is recorded in the spool, so that a disk which can't be written for a while delays it
-//! and no more. Only what the smarthost said marks a recipient as delivered or failed.
+//! The result stays here until it is recorded in the spool, so that a disk which can't be written for a while
+//! delays it and no more. Only what the smarthost said marks a recipient as delivered or failed.
 use super::Fault;
 use crate::limits::{RECIPIENTS, REPLY_TEXT_OCTETS_MAX};
 use crate::spool::{
@@ -28,8 +29,8 @@ pub struct Attempt<'a> {
     pub ending: Ending,
     /// True when a recipient was settled: `states` and `replies` are to be written down.
     pub is_changed: bool,
-    /// Mail data was sent: the message may be at the smarthost without our knowing, and it may itself be what made the
-    /// smarthost close. It should not be the next to be tried again after a fault.
+    /// Mail data was sent: the message may be at the smarthost without our knowing, and it may itself be what
+    /// made the smarthost close. It should not be the next to be tried again after a fault.
     pub has_sent_mail_data: bool,
     /// What has become of each recipient.
     pub states: &'a [RecipientState],
@@ -41,7 +42,7 @@ pub struct Attempt<'a> {
     pub delivery: Option<&'a KeptReply>,
 }
 
-/// How far it is with a recipient that is not settled.
+/// How far it is with a recipient in this attempt; one that was settled before stays at the first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Mark {
     /// Its turn comes in this transaction or the next.
@@ -51,8 +52,8 @@ enum Mark {
     Asked,
     /// The smarthost took RCPT.
     Accepted,
-    /// The smarthost said "later"; its turn comes in the next attempt.
-    Deferred,
+    /// It failed, or the smarthost said "later": nothing more comes of it in this attempt.
+    Decided,
 }
 
 /// The stage of an attempt.
@@ -114,7 +115,8 @@ impl Record {
     ) -> Result<(), Damage> {
         assert_eq!(self.stage, Stage::None, "the attempt before was not recorded");
         let recipients = usize::from(facts.recipients);
-        // More than this board can hold can stand in the spool of a larger one only; it is kept and not relayed.
+        // More than this board can hold can stand in the spool of a larger one only; it is kept and not
+        // relayed.
         let states = self.states.get_mut(..recipients).ok_or(Damage)?;
         spool.states(message, states)?;
         self.replies = spool.replies(message)?;
@@ -188,6 +190,7 @@ impl Record {
     pub(super) fn fail(&mut self, index: usize, code: u16, text: &[u8]) {
         let reply = self.keep(code, text);
         self.states[index] = RecipientState::Failed { reply };
+        self.marks[index] = Mark::Decided;
         self.is_changed = true;
     }
 
@@ -206,7 +209,7 @@ impl Record {
     /// The first asked recipient was refused for now.
     pub(super) fn defer_asked(&mut self, code: u16, text: &[u8]) {
         let index = self.next_asked();
-        self.marks[index] = Mark::Deferred;
+        self.marks[index] = Mark::Decided;
         self.deferral = Some(kept(code, text));
     }
 
@@ -248,9 +251,10 @@ impl Record {
     }
 
     fn settle(&mut self, marks: &[Mark], to: RecipientState) {
-        for (state, mark) in self.states.iter_mut().zip(&self.marks).take(self.recipients) {
+        for (state, mark) in self.states.iter_mut().zip(&mut self.marks).take(self.recipients) {
             if *state == RecipientState::Waiting && marks.contains(mark) {
                 *state = to;
+                *mark = Mark::Decided;
                 self.is_changed = true;
             }
         }

@@ -1,6 +1,8 @@
-//! What the smarthost offers in its reply to EHLO (RFC 5321 4.1.1.1): the service extensions that the sender uses.
+//! What the smarthost offers in its reply to EHLO (RFC 5321 4.1.1.1): the service extensions that the sender
+//! uses.
 //!
-//! What is not offered is not used (RFC 5321 4.1.1.3 and 2.2.1); unknown keywords and parameters are overlooked.
+//! What is not offered is not used (RFC 5321 4.1.1.3 and 2.2.1); unknown keywords and parameters are
+//! overlooked.
 
 /// The extensions in use on a connection; none before the reply to EHLO, and after HELO.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

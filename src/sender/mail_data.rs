@@ -1,15 +1,16 @@
-//! The mail data on its way out: the trace field on top (RFC 5321 4.4), the message with transparency (4.5.2), its end,
-//! and the reply to it (4.1.1.4, 4.2.5).
+//! The mail data on its way out: the trace field on top (RFC 5321 4.4), the message with transparency
+//! (4.5.2), its end, and the reply to it (4.1.1.4, 4.2.5).
 //!
-//! The output is filled whenever half of it is free, in one go with the end of a small message. The octets come from
-//! the spool block by block; a block that can't be read ends the connection without the end of mail data, so that the
-//! smarthost throws away what it got.
+//! The output is filled whenever half of it is free, in one go with the end of a small message. The octets
+//! come from the spool block by block; a block that can't be read ends the connection without the end of mail
+//! data, so that the smarthost throws away what it got.
 use core::fmt::{self, Write as _};
 
 use super::Fault;
-use super::session::{Session, Severity, State, Stop};
+use super::session::{Session, State, Stop};
 use crate::buffer::Buffer;
 use crate::config::Config;
+use crate::smtp::reply_reader::Severity;
 use crate::smtp::stuffing::Stuffing;
 use crate::smtp::trace::{RECEIVED_OCTETS_MAX, Received};
 use crate::spool::{Device, Envelope, MessageId, Store};
@@ -40,7 +41,8 @@ impl MailData {
         Self { step: Step::Trace, stuffing: Stuffing::new(), is_void: false }
     }
 
-    /// The smarthost waits for mail data though it accepted no recipient: it gets an end and nothing more (RFC 2920 3.1).
+    /// The smarthost waits for mail data though it accepted no recipient: it gets an end and nothing more
+    /// (RFC 2920 3.1).
     pub(super) const fn void() -> Self {
         Self { step: Step::End, stuffing: Stuffing::new(), is_void: true }
     }
@@ -101,8 +103,8 @@ impl Session {
         Ok(())
     }
 
-    /// A reply before the end of mail data. A refusal is taken for the verdict, so that a message which is dropped in
-    /// the middle is not sent again and again; there is nothing else that may be said there.
+    /// A reply before the end of mail data. A refusal is taken for the verdict, so that a message which is
+    /// dropped in the middle is not sent again and again; there is nothing else that may be said there.
     pub(super) fn early_reply(
         &mut self,
         mail_data: MailData,

@@ -1,8 +1,9 @@
 //! The client side: what goes to the smarthost, and what its replies mean (RFC 5321 3.3, 4.1.4, 4.2, 4.5.4).
 //!
-//! A [`Session`] is one connection over which many messages go, one after the other; it is driven by whoever owns the
-//! socket, and leaves each message's result as an [`Attempt`]. The [`Route`] says when to connect. What is sent when
-//! is the queue's business, and what is written down the spool's. Pure: no socket, file, clock or randomness.
+//! A [`Session`] is one connection over which many messages go, one after the other; it is driven by whoever
+//! owns the socket, and leaves each message's result as an [`Attempt`]. The [`Route`] says when to connect.
+//! What is sent when is the queue's business, and what is written down the spool's. Pure: no socket, file,
+//! clock or randomness.
 mod attempt;
 mod extensions;
 mod mail_data;

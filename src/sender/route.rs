@@ -1,8 +1,9 @@
 //! The one route to the smarthost: when to connect, and when to let it rest after a fault.
 //!
-//! A fault of the route is not a fault of the message (RFC 5321 4.5.4.1): while the route rests nothing is tried and
-//! nothing is charged. After a fault one connection probes it, whatever the number of messages that wait; the rest
-//! grows from [`BACK_OFF_MIN`] to the configured bound until the smarthost has judged a message again.
+//! A fault of the route is not a fault of the message (RFC 5321 4.5.4.1): while the route rests nothing is
+//! tried and nothing is charged. After a fault one connection probes it, whatever the number of messages that
+//! wait; the rest grows from [`BACK_OFF_MIN`] to the configured bound until the smarthost has judged a
+//! message again.
 use core::fmt;
 
 use crate::config::Retry;
@@ -53,8 +54,8 @@ impl fmt::Display for Fault {
 }
 
 impl Fault {
-    /// The fault that a refusal of MAIL, RCPT, DATA or the mail data means, when it is not about the message. (421 is
-    /// about the connection wherever it comes.)
+    /// The fault that a refusal of MAIL, RCPT, DATA or the mail data means, when it is not about the message.
+    /// (421 is about the connection wherever it comes.)
     pub(super) const fn of_refusal(code: u16) -> Option<Self> {
         match code {
             530 => Some(Self::Unauthenticated),
@@ -157,8 +158,8 @@ impl Route {
         self.last = None;
     }
 
-    /// A connection ended, or was never made; with a fault the route rests. Faults of several connections at once count
-    /// as one. Returns how long it rests, when it is this fault that makes it.
+    /// A connection ended, or was never made; with a fault the route rests. Faults of several connections at
+    /// once count as one. Returns how long it rests, when it is this fault that makes it.
     pub fn ended(
         &mut self,
         fault: Option<(Fault, Option<&KeptReply>)>,
@@ -179,7 +180,7 @@ impl Route {
             return None;
         }
         let rest = Duration(BACK_OFF_MIN.0 << self.failures.min(32)).min(retry.route_longest);
-        let rest = jitter.spread(rest).min(retry.route_longest).max(BACK_OFF_MIN);
+        let rest = Duration(jitter.spread(rest.0)).min(retry.route_longest).max(BACK_OFF_MIN);
         self.failures = self.failures.saturating_add(1);
         self.state = State::Waiting { until: now + rest };
         Some(rest)

@@ -1,16 +1,19 @@
-//! One connection to the smarthost, from its greeting to QUIT (RFC 5321 3.1, 3.2, 3.8, 4.1.1.1, 4.1.1.10, 4.5.3.2).
+//! One connection to the smarthost, from its greeting to QUIT (RFC 5321 3.1, 3.2, 3.8, 4.1.1.1, 4.1.1.10,
+//! 4.5.3.2).
 //!
 //! ```text
-//! Closed -> Greeting -> Hello -> Ready <-> Transaction -> MailData -> Verdict -> Ready or the next Transaction
+//! Closed -> Greeting -> Hello -> Ready <-> Transaction -> MailData -> Verdict -> Ready or the next
+//! Transaction
 //!                                Ready -> Quit -> Closed
 //! ```
-//! Replies are counted against commands; one that answers nothing ends the session, and so do 421, a reply that is none,
-//! silence, and a closed connection: each is a [`Fault`] of the route, and the message that was under way is not
-//! charged. A result stays in the session, past the connection's end, until [`Session::recorded`].
+//! Replies are counted against commands; one that answers nothing ends the session, and so do 421, a reply
+//! that is none, silence, and a closed connection: each is a [`Fault`] of the route, and the message that was
+//! under way is not charged. A result stays in the session, past the connection's end, until
+//! [`Session::recorded`].
 //!
-//! The driver writes the output and reads input whenever it can, calls [`Session::advance`] after either, and calls
-//! [`Session::lost`] only when all that was read before has been handed over. What to do within a mail transaction
-//! stands in `transaction.rs`, the mail data in `mail_data.rs`.
+//! The driver writes the output and reads input whenever it can, calls [`Session::advance`] after either, and
+//! calls [`Session::lost`] only when all that was read before has been handed over. What to do within a mail
+//! transaction stands in `transaction.rs`, the mail data in `mail_data.rs`.
 use core::net::IpAddr;
 
 use super::Fault;
@@ -22,7 +25,7 @@ use crate::buffer::Buffer;
 use crate::config::Config;
 use crate::limits::{DOMAIN_OCTETS_MAX, SENDER_OUTPUT_OCTETS, SENDER_SLOT_OCTETS};
 use crate::smtp::Next;
-use crate::smtp::reply_reader::{ReplyLine, ReplyReader};
+use crate::smtp::reply_reader::{ReplyLine, ReplyReader, Severity};
 use crate::smtp::trace::{AddressLiteral, RECEIVED_OCTETS_MAX};
 use crate::spool::{Damage, Device, Envelope, KeptReply, MessageIndex, Protocol, Reader, Store};
 use crate::time::{Duration, Instant, Now};
@@ -86,36 +89,13 @@ impl From<Damage> for Stop {
     }
 }
 
-/// What a reply code means by its first digit (RFC 5321 4.2.1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Severity {
-    /// 2yz.
-    Completion,
-    /// 3yz.
-    Intermediate,
-    /// 4yz.
-    Transient,
-    /// 5yz.
-    Permanent,
-}
-
-impl Severity {
-    fn of(code: u16) -> Self {
-        match code / 100 {
-            2 => Self::Completion,
-            3 => Self::Intermediate,
-            4 => Self::Transient,
-            5 => Self::Permanent,
-            other => unreachable!("the reader lets no code of {other}yz through"),
-        }
-    }
-}
-
 /// The client side of one connection. Its tables are made once.
 #[derive(Debug)]
 pub struct Session {
     pub(super) state: State,
     deadline: Instant,
+    /// Octets in the output after the last call: fewer now means that the smarthost has taken some.
+    unsent: usize,
     local: IpAddr,
     pub(super) replies: ReplyReader,
     pub(super) extensions: Extensions,
@@ -147,6 +127,7 @@ impl Session {
         Self {
             state: State::Closed,
             deadline: Instant::default(),
+            unsent: 0,
             local: nowhere,
             replies: ReplyReader::new(),
             extensions: Extensions::default(),
@@ -176,6 +157,7 @@ impl Session {
     pub fn connected(&mut self, now: &Now, local: IpAddr) {
         assert!(matches!(self.state, State::Closed), "the connection before has not ended");
         self.local = local.to_canonical();
+        self.unsent = 0;
         self.replies.reset();
         self.extensions = Extensions::default();
         self.is_reset_owed = false;
@@ -186,9 +168,25 @@ impl Session {
         self.arm(now);
     }
 
-    /// Takes replies off `input` and writes what comes next to `output`, as far as both go. Call it after each read and
-    /// after each write.
+    /// Takes replies off `input` and writes what comes next to `output`, as far as both go. Call it after
+    /// each read and after each write.
     pub fn advance<D: Device>(
+        &mut self,
+        now: &Now,
+        config: &Config,
+        input: &mut Buffer<'_>,
+        output: &mut Buffer<'_>,
+        spool: &mut Store<D>,
+    ) -> Next {
+        if output.len() < self.unsent {
+            self.arm(now);
+        }
+        let next = self.move_on(now, config, input, output, spool);
+        self.unsent = output.len();
+        next
+    }
+
+    fn move_on<D: Device>(
         &mut self,
         now: &Now,
         config: &Config,
@@ -208,8 +206,8 @@ impl Session {
         }
     }
 
-    /// The connection is gone. A message that was under way becomes a fault of the route; so does a connection that
-    /// ended before the smarthost judged any message.
+    /// The connection is gone. A message that was under way becomes a fault of the route; so does a
+    /// connection that ended before the smarthost judged any message.
     pub fn lost(&mut self) {
         let is_fault = match self.state {
             State::Closed | State::Quit => false,
@@ -304,7 +302,8 @@ impl Session {
         self.fault_reply.as_ref()
     }
 
-    /// Ends the connection as politely as its state allows. A message under way counts as if the connection were lost.
+    /// Ends the connection as politely as its state allows. A message under way counts as if the connection
+    /// were lost.
     pub fn quit(&mut self, now: &Now, output: &mut Buffer<'_>) -> Next {
         let waits = matches!(self.state, State::Ready) && output.is_empty();
         if waits {
@@ -345,7 +344,7 @@ impl Session {
 
     fn reply(&mut self) -> Result<(), Stop> {
         let code = self.replies.code();
-        let severity = Severity::of(code);
+        let severity = self.replies.severity();
         if code == 421 {
             let is_between_messages = self.has_served && matches!(self.state, State::Ready);
             return Err(if is_between_messages { Stop::Farewell } else { Stop::Fault(Fault::TooBusy) });
@@ -413,8 +412,8 @@ impl Session {
         true
     }
 
-    /// The mail transaction has come to its end, whatever the smarthost said: the next group of recipients, or the
-    /// message is done.
+    /// The mail transaction has come to its end, whatever the smarthost said: the next group of recipients,
+    /// or the message is done.
     pub(super) fn conclude(&mut self) {
         self.has_served = true;
         if self.record.has_more() {
@@ -460,6 +459,8 @@ impl Session {
             // What isn't sent yet of the mail data must not arrive: its end would be an order to deliver.
             State::MailData(_) => output.clear(),
             State::Verdict { .. } if !output.is_empty() => output.clear(),
+            // Behind DATA a command could be taken for mail data (RFC 2920 3.1).
+            State::Transaction(transaction) if transaction.is_data_awaited() => {}
             State::Greeting
             | State::Hello { .. }
             | State::Ready

@@ -1,15 +1,17 @@
-//! A mail transaction up to the reply to DATA (RFC 5321 3.3, 4.1.1.2 to 4.1.1.4), in one flight where the smarthost
-//! offers PIPELINING (RFC 2920), else command by command.
+//! A mail transaction up to the reply to DATA (RFC 5321 3.3, 4.1.1.2 to 4.1.1.4), in one flight where the
+//! smarthost offers PIPELINING (RFC 2920), else command by command.
 //!
-//! RCPT commands are written as the output has room, while replies are read: with any number of recipients neither side
-//! waits for the other for ever. Each transaction settles or postpones its recipients one by one; 452 or 552 behind an
-//! accepted recipient means "too many" and opens a further transaction (RFC 5321 4.5.3.1.8 and 4.5.3.1.10). Each
-//! transaction decides on one recipient at least, so that their number is bounded.
+//! RCPT commands are written as the output has room, while replies are read: with any number of recipients
+//! neither side waits for the other for ever. Each transaction settles or postpones its recipients one by
+//! one; 452 or 552 behind an accepted recipient means "too many" and opens a further transaction (RFC 5321
+//! 4.5.3.1.8 and 4.5.3.1.10). Each transaction decides on one recipient at least, so that their number is
+//! bounded.
 use super::Fault;
 use super::mail_data::MailData;
-use super::session::{COMMAND_OCTETS_MAX, Session, Severity, State, Stop};
+use super::session::{COMMAND_OCTETS_MAX, Session, State, Stop};
 use crate::buffer::Buffer;
 use crate::limits::PATH_OCTETS_MAX;
+use crate::smtp::reply_reader::Severity;
 use crate::spool::{Device, Store};
 use crate::time::Duration;
 
@@ -83,6 +85,11 @@ impl Transaction {
             && !self.is_mail_awaited
             && self.recipients_awaited == 0;
         Duration::from_min(if is_data_next { 2 } else { 5 })
+    }
+
+    /// DATA was written and not answered.
+    pub(super) const fn is_data_awaited(&self) -> bool {
+        self.is_data_awaited
     }
 
     const fn is_awaiting(&self) -> bool {
@@ -329,8 +336,9 @@ fn refusal_of_the_message(code: u16, severity: Severity) -> Result<(), Stop> {
     }
 }
 
-/// True when `path` can stand in a command: no control octet that could end it, no octet beyond ASCII without SMTPUTF8,
-/// not too long (RFC 5321 2.4, 4.1.2, 4.5.3.1.3). The receiver lets no other path in; this is the second lock.
+/// True when `path` can stand in a command: no control octet that could end it, no octet beyond ASCII without
+/// SMTPUTF8, not too long (RFC 5321 2.4, 4.1.2, 4.5.3.1.3). The receiver lets no other path in; this is the
+/// second lock.
 fn is_sendable(path: &[u8], utf8: bool) -> bool {
     path.len() + "<>".len() <= PATH_OCTETS_MAX
         && path.iter().all(|octet| !octet.is_ascii_control() && (octet.is_ascii() || utf8))

@@ -75,20 +75,20 @@ pub enum Service {
 const NOT_IMPLEMENTED: [&[u8]; 9] =
     [b"EXPN", b"SEND", b"SAML", b"SOML", b"TURN", b"ETRN", b"STARTTLS", b"AUTH", b"BDAT"];
 
-/// The methods of HTTP that a browser can be made to send.
+/// The methods of HTTP that a browser or a proxy can be made to send.
 const HTTP: [&[u8]; 7] = [b"GET", b"POST", b"HEAD", b"PUT", b"DELETE", b"OPTIONS", b"CONNECT"];
 
 /// Parses `line`, which has no CRLF any more.
 pub fn parse(line: &[u8], service: Service) -> Result<Command, &'static Reply> {
-    let line = line.trim_ascii_end();
+    let line = &line[..line.len() - line.iter().rev().take_while(|&&octet| is_white_space(octet)).count()];
     let verb_octets = line.iter().position(|octet| !octet.is_ascii_alphanumeric()).unwrap_or(line.len());
     let (verb, rest) = line.split_at(verb_octets);
     let is = |name: &[u8]| verb.eq_ignore_ascii_case(name);
-    let is_separated = matches!(rest, [] | [b' ' | b'\t', ..]);
+    let is_separated = rest.first().is_none_or(|&octet| is_white_space(octet));
     if !is_separated {
         return Err(reply::C500_UNKNOWN);
     }
-    let argument = rest.trim_ascii_start();
+    let argument = behind_white_space(rest);
     let is_path_verb = is(b"MAIL") || is(b"RCPT");
     if argument.iter().any(|&octet| octet.is_ascii_control() || !(octet.is_ascii() || is_path_verb)) {
         return Err(reply::C501_OCTETS);
@@ -110,10 +110,19 @@ pub fn parse(line: &[u8], service: Service) -> Result<Command, &'static Reply> {
     if NOT_IMPLEMENTED.into_iter().any(is) {
         return Err(reply::C502_NOT_IMPLEMENTED);
     }
-    if HTTP.into_iter().any(is) && argument.starts_with(b"/") {
+    if HTTP.into_iter().any(is) && argument.windows(6).any(|octets| octets == b" HTTP/") {
         return Ok(Command::Http);
     }
     Err(reply::C500_UNKNOWN)
+}
+
+/// Not what the standard library takes for it: a CR in a line is none.
+fn is_white_space(octet: u8) -> bool {
+    matches!(octet, b' ' | b'\t')
+}
+
+fn behind_white_space(octets: &[u8]) -> &[u8] {
+    &octets[octets.iter().take_while(|&&octet| is_white_space(octet)).count()..]
 }
 
 fn without_argument(argument: &[u8], command: Command) -> Result<Command, &'static Reply> {
@@ -169,7 +178,7 @@ fn rcpt(argument: &[u8]) -> Result<Rcpt, &'static Reply> {
 /// `keyword` in any case, then spaces that the grammar doesn't know.
 fn behind_keyword<'a>(argument: &'a [u8], keyword: &[u8]) -> Option<&'a [u8]> {
     let (start, rest) = argument.split_at_checked(keyword.len())?;
-    start.eq_ignore_ascii_case(keyword).then(|| rest.trim_ascii_start())
+    start.eq_ignore_ascii_case(keyword).then(|| behind_white_space(rest))
 }
 
 fn parameters(rest: &[u8]) -> impl Iterator<Item = &[u8]> {
@@ -249,7 +258,15 @@ mod tests {
             assert_eq!(code(line.as_bytes()), 502, "{line}");
         }
         assert_eq!(parse(b"GET / HTTP/1.1", Service::Basic), Ok(Command::Http));
-        for line in [&b"NOOP \0"[..], b"NOOP \xe9", b"MAIL FROM:<a\x1b@b>", b"RCPT TO:<\xc3\xa9@b>"] {
+        for line in [
+            &b"NOOP \0"[..],
+            b"NOOP \xe9",
+            b"NOOP \r",
+            b"NOOP \rx",
+            b"DATA \x0c",
+            b"MAIL FROM:<a\x1b@b>",
+            b"RCPT TO:<\xc3\xa9@b>",
+        ] {
             assert_eq!(code(line), 501, "{}", line.escape_ascii());
         }
     }

@@ -1,12 +1,14 @@
-//! Reads a server's replies as they come in pieces (RFC 5321 4.2 and 4.2.1): from octets to lines with a code.
+//! Reads a server's replies as they come in pieces (RFC 5321 4.2 and 4.2.1): from octets to lines with a
+//! code.
 //!
-//! Only the code decides; the text may be anything, or missing, and a bare code is a whole line. A reply may have many
-//! lines and a line may be longer than any buffer: what is kept is the code and the first [`REPLY_TEXT_OCTETS_MAX`]
-//! octets of one line, control octets replaced, so that no peer can write its own lines into a log or a notice.
-//! A line that ends in a bare LF is taken.
+//! Only the code decides; the text may be anything, or missing, and a bare code is a whole line. A reply may
+//! have many lines and a line may be longer than any buffer: what is kept is the code and the first
+//! [`REPLY_TEXT_OCTETS_MAX`] octets of one line, control octets replaced, so that no peer can write its own
+//! lines into a log or a notice. A line that ends in a bare LF is taken.
 //!
-//! Malformed is a line that does not start with a code of 200 to 599, a code that changes within a reply, and a reply
-//! that doesn't end within [`REPLY_OCTETS_MAX`]. What a code means is not judged here.
+//! Malformed is a line that does not start with a code of 200 to 599, a code that changes within a reply, and
+//! a reply that doesn't end within [`REPLY_OCTETS_MAX`]. What a code means in a given state is not judged
+//! here.
 use crate::buffer::Buffer;
 use crate::limits::REPLY_TEXT_OCTETS_MAX;
 
@@ -35,6 +37,19 @@ impl ReplyLine {
     pub const fn is_end(self) -> bool {
         matches!(self, Self::Last | Self::Only)
     }
+}
+
+/// What a reply code means by its first digit (RFC 5321 4.2.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Severity {
+    /// 2yz.
+    Completion,
+    /// 3yz.
+    Intermediate,
+    /// 4yz.
+    Transient,
+    /// 5yz.
+    Permanent,
 }
 
 /// Where in a line the reader stands.
@@ -100,7 +115,19 @@ impl ReplyReader {
         self.code
     }
 
-    /// The text of the line that was read last, cut to [`REPLY_TEXT_OCTETS_MAX`] octets, without control octets.
+    /// The severity of [`ReplyReader::code`], of which a whole line must have been read.
+    pub fn severity(&self) -> Severity {
+        match self.code / 100 {
+            2 => Severity::Completion,
+            3 => Severity::Intermediate,
+            4 => Severity::Transient,
+            5 => Severity::Permanent,
+            other => unreachable!("no code of {other}yz is read"),
+        }
+    }
+
+    /// The text of the line that was read last, cut to [`REPLY_TEXT_OCTETS_MAX`] octets, without control
+    /// octets.
     pub fn text(&self) -> &[u8] {
         &self.text
     }

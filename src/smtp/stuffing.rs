@@ -1,9 +1,9 @@
-//! Transparency on the way out (RFC 5321 4.5.2): each line that starts with a dot gets one more, and `CRLF.CRLF` ends
-//! the mail data.
+//! Transparency on the way out (RFC 5321 4.5.2): each line that starts with a dot gets one more, and
+//! `CRLF.CRLF` ends the mail data.
 //!
-//! Mail data comes in runs of any length and goes into a buffer of any room; the place in the line is carried over from
-//! one to the next. A dot behind a bare LF is doubled too: such a line never comes out of the spool, but if one did, no
-//! server could take what follows for the end of the mail data.
+//! Mail data comes in runs of any length and goes into a buffer of any room; the place in the line is carried
+//! over from one to the next. A dot behind a bare LF is doubled too: such a line never comes out of the
+//! spool, but if one did, no server could take what follows for the end of the mail data.
 use crate::buffer::Buffer;
 
 /// The end of what has been taken so far, as far as it matters for the octet that comes next.
@@ -37,8 +37,8 @@ impl Stuffing {
         Self { tail: Tail::Crlf }
     }
 
-    /// Appends `mail_data` to `output`, dots doubled, as far as there is room; returns how many octets of `mail_data`
-    /// that were.
+    /// Appends `mail_data` to `output`, dots doubled, as far as there is room; returns how many octets of
+    /// `mail_data` that were.
     pub fn append(&mut self, mail_data: &[u8], output: &mut Buffer<'_>) -> usize {
         let mut space = output.space();
         let room = space.len();
@@ -70,8 +70,8 @@ impl Stuffing {
         taken
     }
 
-    /// Appends the end of mail data, with the CRLF in front of it that the last line may lack; false, and nothing
-    /// appended, when there is no room for all of it.
+    /// Appends the end of mail data, with the CRLF in front of it that the last line may lack; false, and
+    /// nothing appended, when there is no room for all of it.
     pub fn end(&mut self, output: &mut Buffer<'_>) -> bool {
         let end: &[u8] = match self.tail {
             Tail::Crlf => b".\r\n",
@@ -128,7 +128,8 @@ mod tests {
         sent
     }
 
-    /// What a server makes of it (RFC 5321 4.5.2): lines up to the single dot, one leading dot taken off each.
+    /// What a server makes of it (RFC 5321 4.5.2): lines up to the single dot, one leading dot taken off
+    /// each.
     fn unstuff(sent: &[u8]) -> Vec<u8> {
         let mut lines = sent.split_inclusive(|octet| *octet == b'\n');
         let mut mail_data = Vec::new();

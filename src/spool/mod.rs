@@ -7,9 +7,9 @@
 //!                            states, Reader ─▶ relayed ─▶ settle ─▶ new head, or tombstone and free
 //! ```
 //!
-//! Invariants: a [`Receipt`] is made only after a sync that covers the whole message. What a message is replaced by is
-//! durable before it is destroyed. A block is used again only when everything that pointed to it is durably gone.
-//! Every start is a recovery.
+//! Invariants: a [`Receipt`] is made only after a sync that covers the whole message. What a message is
+//! replaced by is durable before it is destroyed. A block is used again only when everything that pointed to
+//! it is durably gone. Every start is a recovery.
 //!
 //! Absent on purpose: files a message, directories, a journal, in-place changes, compression, a shutdown.
 mod balance;
@@ -35,5 +35,4 @@ pub use file::{OpenError, SpoolFile, start_at};
 pub use reader::{Damage, Reader};
 pub use recovery::{Recovery, Start, StartError};
 pub use settle::Settled;
-pub use store::{DRAFT_OCTETS, Draft, Ended, Facts, MessageIndex, Receipt, Refusal, Store};
-pub use table::ENTRY_OCTETS;
+pub use store::{DRAFT_SLOT_OCTETS, Draft, Ended, Facts, MessageIndex, Receipt, Refusal, Store};

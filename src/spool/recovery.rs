@@ -1,11 +1,11 @@
 //! The start of a spool, which is always a recovery: there is no clean shutdown to rely on.
 //!
-//! What the cache may hold but not the disk is made durable or dropped first, then the used part is read. Of each id
-//! without a tombstone the highest generation whose chain verifies lives. What is left of others is blanked, the new
-//! epoch written, and one sync made, before any block is used again.
+//! What the cache may hold but not the disk is made durable or dropped first, then the used part is read. Of
+//! each id without a tombstone the highest generation whose chain verifies lives. What is left of others is
+//! blanked and synced, then the new epoch is written and synced, before any block is used again.
 //!
-//! A broken chain in the last group commit was interrupted by a crash: nobody was told that it is safe, and it is
-//! freed. In an earlier one it is damage: it is set aside and kept.
+//! A broken chain in the last group commit was interrupted by a crash: nobody was told that it is safe, and
+//! it is freed. In an earlier one it is damage: it is set aside and kept.
 
 use super::block_map::BlockMap;
 use super::device::{BLOCK_OCTETS, Block, BlockIndex};
@@ -259,8 +259,13 @@ impl<D: Device> Store<D> {
         }
         let used = is_used.iter().rposition(|is_used| *is_used).map_or(0, |last| last as u32 + 1);
         self.superblock.high_water = used.max(SUPERBLOCK_SLOTS);
-        for block in stale {
-            self.write_freed(block, None)?;
+        for block in &stale {
+            self.write_freed(*block, None)?;
+        }
+        if !stale.is_empty() {
+            // Before the superblock, which tells the next start not to look so far, and that all commits were
+            // durable.
+            self.device.sync()?;
         }
         Ok(())
     }
@@ -355,7 +360,7 @@ impl<D: Device> Store<D> {
         }
     }
 
-    /// Makes the new epoch durable, together with the blanks of all stale heads.
+    /// Makes the new epoch durable.
     fn begin_epoch(&mut self, scan: &Scan, is_alone: bool) -> Result<(), StartError> {
         self.superblock.epoch = scan.epoch_max.wrapping_add(1);
         self.clock_at_start = scan.accepted_max;
@@ -446,7 +451,8 @@ fn find_superblock<D: Device>(device: &mut D) -> Result<Found, StartError> {
     Ok(Found::Nothing)
 }
 
-/// Makes a new spool: filling, filled, ready; at each point a crash leaves a file that is filled anew or ready.
+/// Makes a new spool: filling, filled, ready; at each point a crash leaves a file that is filled anew or
+/// ready.
 fn format<D: Device>(device: &mut D, start: &Start) -> Result<Superblock, StartError> {
     let mut superblock = Superblock {
         version: FORMAT_VERSION,

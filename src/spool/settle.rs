@@ -1,5 +1,5 @@
-//! From the smarthost's verdict to the final free: what has become of each recipient is written to a new head, and the
-//! message is freed when all have it.
+//! From the smarthost's verdict to the final free: what has become of each recipient is written to a new
+//! head, and the message is freed when all have it.
 //!
 //! Rules 2 to 4 of `store.rs` are kept here: copy on write, the tombstone, the free that is owed.
 
@@ -64,8 +64,8 @@ impl<D: Device> Store<D> {
         Ok(layout::replies(&self.scratch, usize::from(self.table.entry(message).recipients)))
     }
 
-    /// Writes down what has become of the recipients. `Err` means that it could not be written now: call again later,
-    /// and don't relay the message until then.
+    /// Writes down what has become of the recipients. `Err` means that it could not be written now: call
+    /// again later, and don't relay the message until then.
     pub fn settle(
         &mut self,
         message: MessageIndex,
@@ -137,20 +137,21 @@ impl<D: Device> Store<D> {
         Ok(Rewritten::Anew)
     }
 
-    /// Frees a message whole: a tombstone over its newest head, blanks over those before it, one sync for all.
+    /// Frees a message whole: tombstones over its newest head and over those before it that were not blanked
+    /// yet, one sync for all. A blank there would destroy a durable head before the tombstone that replaces
+    /// it is durable, and a head still older, whose own blank is lost with it, would live again.
     fn free(&mut self, message: MessageIndex) {
         let entry = self.table.change(message, |entry| {
             entry.state = State::FreeOwed;
             entry.waiting = 0;
         });
         self.frees_owed += 1;
-        let _ = self.write_free(message, &entry);
+        if !self.is_failing() {
+            let _ = self.write_free(message, &entry);
+        }
     }
 
     fn write_free(&mut self, message: MessageIndex, entry: &Entry) -> Result<(), DeviceError> {
-        if self.is_failing() {
-            return Err(DeviceError::Io);
-        }
         self.write_freed(entry.head, Some(entry.id)).inspect_err(|error| {
             log::error!("spool: freeing {} failed: {error}; it is owed", entry.id);
             self.flush_soon();
@@ -162,7 +163,7 @@ impl<D: Device> Store<D> {
                 at += 1;
                 continue;
             }
-            self.write_freed(superseded.block, None).inspect_err(|_| self.flush_soon())?;
+            self.write_freed(superseded.block, Some(entry.id)).inspect_err(|_| self.flush_soon())?;
             self.superseded.swap_remove(at);
             self.map.release_later(superseded.block);
         }
@@ -173,14 +174,15 @@ impl<D: Device> Store<D> {
         Ok(())
     }
 
-    pub(super) fn write_owed_frees(&mut self) {
+    pub(super) fn write_owed_frees(&mut self) -> Result<(), DeviceError> {
         for at in 0..self.table.touched() {
             let message = MessageIndex(at);
             let entry = self.table.entry(message);
-            if entry.state == State::FreeOwed && self.write_free(message, &entry).is_err() {
-                return;
+            if entry.state == State::FreeOwed {
+                self.write_free(message, &entry)?;
             }
         }
+        Ok(())
     }
 
     /// The message can't be read any more: keeps its blocks out of use and never relays it.

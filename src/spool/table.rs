@@ -1,6 +1,7 @@
 //! The messages that the spool holds, as far as memory knows them.
 
 use super::{Facts, MessageId, MessageIndex};
+use crate::limits::MESSAGE_ENTRY_OCTETS;
 use crate::time::Tick;
 
 /// Where a message stands between its last block and its end.
@@ -44,9 +45,8 @@ pub(super) struct Entry {
     pub link: u32,
 }
 
-/// Octets of memory an entry takes.
-pub const ENTRY_OCTETS: usize = size_of::<[u32; WORDS]>();
 const WORDS: usize = 12;
+const _: () = assert!(size_of::<[u32; WORDS]>() <= MESSAGE_ENTRY_OCTETS);
 
 impl Entry {
     pub(super) const VACANT: Self = Self {

@@ -39,6 +39,11 @@ impl Random {
     pub(crate) fn below(&mut self, bound: usize) -> usize {
         (self.next() % bound as u64) as usize
     }
+
+    /// One of `choices`.
+    pub(crate) fn one_of<T: Copy>(&mut self, choices: &[T]) -> T {
+        choices[self.below(choices.len())]
+    }
 }
 
 /// The calls of [`Device`] that can fail.
@@ -59,7 +64,7 @@ pub(crate) enum Call {
 pub(crate) enum Effect {
     /// Nothing of it.
     Nothing,
-    /// Its first part: a signal or a bad page came between.
+    /// Its first sectors.
     Half,
     /// All of it.
     Whole,
@@ -104,6 +109,10 @@ pub(crate) struct Calls {
     pub(crate) syncs: u64,
     /// `resize`
     pub(crate) resizes: u64,
+    /// Syncs that worked.
+    pub(crate) good_syncs: u64,
+    /// Calls of `write` and `sync` that failed.
+    pub(crate) failed: u64,
 }
 
 impl Calls {
@@ -489,13 +498,13 @@ impl Device for Disk {
                 Ok(())
             }
             Err(fault) => {
+                state.calls.failed += 1;
                 match fault.map_or(Effect::Nothing, |fault| fault.effect) {
                     Effect::Nothing => {}
                     Effect::Half => {
-                        let octets = 1 + state.random.below(BLOCK_OCTETS - 1);
-                        let mut half = *state.slots[at.0 as usize].cached().octets;
-                        half[..octets].copy_from_slice(&from[..octets]);
-                        state.write(at, half);
+                        let sectors = !(0xff_u8 << (1 + state.random.below(SECTORS - 1)));
+                        let half = torn(state.slots[at.0 as usize].cached(), &Version::new(*from), sectors);
+                        state.write(at, *half.octets);
                     }
                     Effect::Whole => state.write(at, *from),
                 }
@@ -516,10 +525,12 @@ impl Device for Disk {
                 }
                 state.sizes = vec![state.slots.len()];
                 state.written.clear();
+                state.calls.good_syncs += 1;
                 Ok(())
             }
             Err(None) => Err(DeviceError::Io),
             Err(Some(fault)) => {
+                state.calls.failed += 1;
                 for slot in state.slots.iter_mut().filter(|slot| !slot.unsynced.is_empty()) {
                     slot.is_lost = true;
                 }

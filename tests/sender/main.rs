@@ -1,0 +1,9 @@
+//! The sender against scripted smarthosts, each in three sizes of pieces: what goes over the wire, and what
+//! becomes of each recipient. Ids are rows of the requirements' catalogue.
+mod dialogs;
+#[path = "../disk/mod.rs"]
+mod disk;
+mod endings;
+mod many;
+mod rig;
+mod smarthost;
