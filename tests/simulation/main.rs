@@ -100,8 +100,9 @@ fn run_all(mut next: impl Iterator<Item = u64> + Send, steps: u64, until: Option
     let next = Mutex::new(move || next.next());
     let (figures, failures) = (Mutex::new(Figures::default()), Mutex::new(Vec::new()));
     let failed = AtomicU64::new(0);
+    let failures_max = number("SIM_FAILURES").unwrap_or(1);
     let work = || {
-        while failed.load(Ordering::Relaxed) == 0 && until.is_none_or(|until| Instant::now() < until) {
+        while failed.load(Ordering::Relaxed) < failures_max && until.is_none_or(|until| Instant::now() < until) {
             let Some(seed) = next.lock().expect("no run panics while it holds this")() else { return };
             match run(seed, steps) {
                 Ok(of_seed) => figures.lock().expect("adding can't panic").add(&of_seed),

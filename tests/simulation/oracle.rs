@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 
 use crate::mail::{self, Mail};
 use crate::net::Ms;
+use crate::trace;
 
 /// How far a submission is, as its client sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -179,8 +180,15 @@ impl Oracle {
         self.open.push(at);
     }
 
-    /// The smarthost takes a message, and says so if nothing comes between.
-    pub(crate) fn delivered(&mut self, reverse_path: &str, forward_paths: &[String], data: &[u8]) -> Told {
+    /// The smarthost takes a message, and says so if nothing comes between. `is_late`: the relay has given the connection
+    /// up meanwhile, and may have sent the message again over another.
+    pub(crate) fn delivered(
+        &mut self,
+        reverse_path: &str,
+        forward_paths: &[String],
+        data: &[u8],
+        is_late: bool,
+    ) -> Told {
         let named: Vec<(usize, usize)> = forward_paths
             .iter()
             .map(|path| mail::named(path).unwrap_or_else(|| panic!("PATH: nobody sent to {path}")))
@@ -208,7 +216,8 @@ impl Oracle {
         for (_, recipient) in named {
             let r = submission.recipients.get_mut(recipient).expect("PATH: a recipient that nobody named");
             assert!(r.is_accepted != Some(false), "PATH: recipient {recipient} of {at} was refused");
-            if let Some(before) = r.deliveries.iter().find(|before| before.is_told && !before.is_excused) {
+            let before = r.deliveries.iter().find(|before| before.is_told && !before.is_excused);
+            if let Some(before) = before.filter(|_| !is_late) {
                 panic!("TWICE: submission {at}, recipient {recipient}, after {before:?}");
             }
             self.figures.delivered += 1;
@@ -221,6 +230,7 @@ impl Oracle {
 
     /// The relay has read the smarthost's reply; `is_sure` when it must have understood it.
     pub(crate) fn told(&mut self, told: &Told, is_sure: bool) {
+        trace!("oracle: told {told:?}{}", if is_sure { "" } else { ", perhaps" });
         match told {
             Told::Delivered(deliveries) => {
                 for (at, recipient, delivery) in deliveries {

@@ -37,6 +37,8 @@ pub(crate) struct Smarthost {
     recipients_max: usize,
     /// It says what is no reply: the relay may overlook what comes behind it.
     is_babbling: bool,
+    /// The relay has closed its end.
+    is_given_up: bool,
     state: State,
     input: Vec<u8>,
     replies: VecDeque<Reply>,
@@ -65,6 +67,7 @@ impl Smarthost {
             has_8bit: !random.chance(habits.no_8bit),
             recipients_max: limit as usize,
             is_babbling: false,
+            is_given_up: false,
             state: State::Commands,
             input: Vec::new(),
             replies: VecDeque::new(),
@@ -96,6 +99,7 @@ impl Smarthost {
 
     /// Reads what has come, and says what is due; false when the connection is over.
     pub(crate) fn act(&mut self, random: &mut Random, now: Ms, wire: &mut Wire, oracle: &mut Oracle) -> bool {
+        self.is_given_up = wire.from_relay.ends_at().is_some();
         if !matches!(self.state, State::Silent { reads: false } | State::Over) {
             let mut octets = [0; 4096];
             loop {
@@ -399,7 +403,7 @@ impl Smarthost {
         }
         let size = declared.unwrap_or(data.len() as u64);
         assert_eq!(size, data.len() as u64, "PROTOCOL: SIZE and octets");
-        let told = oracle.delivered(&reverse_path, &self.recipients, data);
+        let told = oracle.delivered(&reverse_path, &self.recipients, data, self.is_given_up);
         trace!("smarthost: takes {told:?}");
         self.reset();
         if random.chance(self.habits.drops_behind_dot / 2) {
