@@ -157,7 +157,7 @@ impl World {
             swarm,
         };
         world.oracle.give_up_ms = swarm.give_up_s * 1000;
-        world.oracle.may_lack_8bit = swarm.smarthosts.no_8bit > 0;
+        world.oracle.may_lack_8bit = swarm.smarthosts.no_8bit + swarm.smarthosts.hello > 0;
         world.start();
         world
     }
@@ -241,7 +241,7 @@ impl World {
     fn is_at_rest(&self) -> bool {
         let Some(relay) = &self.relay else { return false };
         let balance = relay.spool().balance();
-        let is_blank = balance.limbo == 0 && balance.superseded == 0 && balance.drafts == 0;
+        let is_blank = !relay.spool().is_failing() && balance.limbo == 0 && balance.superseded == 0 && balance.drafts == 0;
         let waits = self.live().values().any(|live| live.waiting > 0);
         self.clients.is_empty() && self.smarthosts.is_empty() && is_blank && !waits
     }
