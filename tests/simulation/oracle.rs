@@ -92,6 +92,8 @@ pub(crate) struct Figures {
 #[derive(Debug, Default)]
 pub(crate) struct Oracle {
     submissions: Vec<Submission>,
+    /// Each id with its submission.
+    ids: BTreeMap<(u32, u32), usize>,
     /// Accepted, and not yet known to be at its end.
     open: Vec<usize>,
     /// Refused because of the disk, which may still hold them.
@@ -173,6 +175,7 @@ impl Oracle {
         let id = id.unwrap_or_else(|| panic!("REPLY: no id in {text:?}"));
         assert!(submission.id.is_none_or(|known| known == id), "REPLY: another id (submission {at})");
         submission.id = Some(id);
+        assert_eq!(*self.ids.entry(id).or_insert(at), at, "REPLY: the id {id:x?} was used before");
         submission.stage = Stage::Accepted;
         let is_anybody = submission.recipients.iter().any(|r| r.is_accepted == Some(true));
         assert!(is_anybody, "REPLY: 250 to a message for nobody (submission {at})");
@@ -206,6 +209,7 @@ impl Oracle {
             .unwrap_or_else(|| panic!("OCTETS: submission {at} has no trace: {}", data.escape_ascii()));
         assert!(submission.id.is_none_or(|known| known == id), "OCTETS: another id (submission {at})");
         submission.id = Some(id);
+        assert_eq!(*self.ids.entry(id).or_insert(at), at, "PATH: the id {id:x?} was used before");
         assert!(
             rest == submission.mail.expected,
             "OCTETS: submission {at} came out as\n{}\ninstead of\n{}",

@@ -182,7 +182,7 @@ impl Network {
     fn new(random: &mut Random) -> Self {
         Self {
             latency_ms: random.pick(&[0, 1, 30, 400]),
-            piece_octets: random.pick(&[1, 7, 100, 1460, 1460, 16_384]),
+            piece_octets: random.pick(&[1, 7, 100, 1460, 1460, 1460, 16_384, 16_384]),
             window_octets: random.pick(&[64, 1024, 16_384, 65_536]),
             stalls: random.weight(60),
             stall_ms: random.pick(&[1000, 20_000, 400_000]),
@@ -212,7 +212,7 @@ impl Faults {
             power_cuts: random.weight(30),
             kills: random.weight(30),
             freezes: random.weight(60),
-            stops: random.weight(10),
+            stops: random.weight(40),
             writes: random.weight(40),
             syncs: random.weight(40),
             no_space: random.weight(30),
@@ -227,12 +227,15 @@ impl Faults {
 impl Clients {
     fn new(random: &mut Random) -> Self {
         let mut kinds = [(); 9].map(|()| random.weight(20));
-        kinds[0] += 3;
+        // Floods cost a client nothing and tell the oracle little.
+        kinds[0] += 15;
+        kinds[1] += 10;
+        kinds[2] += 3;
         Self {
             arrivals: 20 + random.below(400) as u32,
             most: random.pick(&[1, 3, 8, 12]),
             kinds,
-            messages: random.pick(&[1, 3, 10]),
+            messages: random.pick(&[1, 3, 3, 10]),
             message_octets: random.pick(&[200, 2000, 5000, 20_000]),
             recipients: random.pick(&[1, 2, 5, 5, 130]),
             bare: random.weight(400),

@@ -12,7 +12,7 @@ use postern::config::Config;
 use postern::limits::{RECEIVER_SESSIONS, SENDER_CONNECTIONS, SPOOL_BLOCKS};
 use postern::relay::Relay;
 use postern::spool::{BLOCK_OCTETS, BlockIndex, DeviceError, Start, StartError, Store};
-use postern::time::{Instant, Now, Wall};
+use postern::time::{Duration, Instant, Now, Tick, Wall};
 
 use crate::clients::{Client, Fate, KINDS};
 use crate::disk::{Call, Choice, Disk, Effect, Fault, Random};
@@ -27,6 +27,8 @@ use crate::trace;
 const IDLE_TURNS_MAX: u32 = 20;
 /// Steps in which all must come to rest when the faults have stopped.
 const DRAIN_STEPS_MAX: u64 = 60_000;
+/// What the queue clock may lose in a crash: it is written hourly, and a board may sleep for more than an hour.
+const CLOCK_LOST_MAX: Duration = Duration::from_min(150);
 /// A wall clock that nobody has set shows less.
 const RELEASED_UNIX_S: u64 = 1_795_478_400;
 
@@ -100,6 +102,8 @@ pub(crate) struct World {
     relay: Option<Relay<Disk>>,
     starts_at: Ms,
     run: u32,
+    /// The queue clock when the process ended, and whether mail was there.
+    tick: (Tick, bool),
     wires: BTreeMap<usize, Wire>,
     wires_made: usize,
     clients: Vec<Client>,
@@ -127,7 +131,8 @@ fn config(swarm: &Swarm) -> Config {
 
 impl World {
     pub(crate) fn new(seed: u64) -> Self {
-        let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        // Hashed once, so that near seeds have nothing in common.
+        let mut random = Random(Random(seed).next());
         let swarm = Swarm::new(&mut random);
         trace!("{swarm:#?}");
         let now = 1_000_000_000;
@@ -144,6 +149,7 @@ impl World {
             relay: None,
             starts_at: now,
             run: 0,
+            tick: (Tick(0), false),
             wires: BTreeMap::new(),
             wires_made: 0,
             clients: Vec::new(),
@@ -215,14 +221,17 @@ impl World {
                 );
             }
         }
-        // What is there must be there after one more start.
+        self.oracle.finish(&self.live());
+        // What is there must be there after one more start. What had rotted may be back.
         for crash in [Crash::PowerCut, Crash::Kill] {
             self.crash(crash);
             self.now = self.starts_at;
             self.step();
             self.look();
         }
-        self.oracle.finish(&self.live());
+        if !self.oracle.is_weak {
+            self.oracle.finish(&self.live());
+        }
         let of_oracle: oracle::Figures = self.oracle.figures;
         Figures {
             seeds: 1,
@@ -401,6 +410,9 @@ impl World {
             }
         }
         self.tell();
+        if let Some(relay) = &self.relay {
+            self.tick = (relay.spool().tick(self.clocks().instant), relay.spool().messages().count() > 0);
+        }
         self.relay = None;
         self.run += 1;
         for link in self.driver.links.iter().chain(&[]) {
@@ -456,6 +468,9 @@ impl World {
             Ok((store, recovery)) => {
                 trace!("started: {recovery:?}");
                 assert!(recovery.set_aside == 0 || self.oracle.is_weak, "ASIDE: {recovery:?}");
+                let (before, has_mail) = self.tick;
+                let lost = before.since(store.tick(self.clocks().instant));
+                assert!(!has_mail || lost < CLOCK_LOST_MAX, "AGE: the queue clock went back by {lost:?}");
                 self.relay = Some(Relay::new(self.config.clone(), store, self.random.next()));
                 if self.disk.is_frozen() {
                     self.crash(self.freezes_as);
