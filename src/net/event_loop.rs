@@ -10,14 +10,16 @@ use std::io::{Error, ErrorKind, Write};
 use std::net::{IpAddr, SocketAddr};
 
 use mio::net::{TcpListener, TcpStream};
+use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 use signal_hook_mio::v1_0::Signals;
 
 use super::connection::{Pumped, Socket};
 use super::listener::{self, LISTENERS_MAX};
+use super::upstream::Upstream;
 use super::{StartError, clock, hosts, on_link};
-use crate::config::Config;
+use crate::config::{Config, TlsPolicy};
 use crate::limits::{RECEIVER_SESSIONS, SENDER_CONNECTIONS};
 use crate::receiver::Peer;
 use crate::relay::{Connection, Relay, Room};
@@ -36,7 +38,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_s(30);
 const STOP_WITHIN: Duration = Duration::from_s(1);
 
 const SIGNALS: Token = Token(0);
-const LISTENERS: usize = 1;
+const CLOCK: Token = Token(1);
+const LISTENERS: usize = 2;
 const SLOTS: usize = LISTENERS + LISTENERS_MAX;
 const SLOTS_COUNT: usize = RECEIVER_SESSIONS + SENDER_CONNECTIONS;
 /// A token is a place and the generation of its socket: events of a socket that is gone find nobody.
@@ -84,6 +87,9 @@ struct Driver {
     signals: Signals,
     relay: Relay<SpoolFile>,
     smarthost: (String, u16),
+    upstream: Upstream,
+    /// Only where certificates are judged by the clock.
+    clock_steps: Option<clock::Steps>,
     listeners: heapless::Vec<Listening, LISTENERS_MAX>,
     addresses: Vec<SocketAddr>,
     slots: Box<[Slot]>,
@@ -102,6 +108,7 @@ impl EventLoop {
     /// What of the configuration can't be had from the system.
     pub fn start(config: Config) -> Result<Self, StartError> {
         let now = clock::now();
+        let upstream = Upstream::new(&config)?;
         let blocks = u32::try_from(config.spool.octets / BLOCK_OCTETS as u64).unwrap_or(u32::MAX);
         let start = Start { blocks, seed: clock::seed(), now: now.instant };
         let (spool, recovery) = start_at(&config.spool.path, config.spool.volatile, start)
@@ -118,6 +125,13 @@ impl EventLoop {
         let poll = Poll::new().map_err(StartError::System)?;
         let mut signals = Signals::new([SIGTERM, SIGINT, SIGUSR1]).map_err(StartError::System)?;
         poll.registry().register(&mut signals, SIGNALS, Interest::READABLE).map_err(StartError::System)?;
+        let watches_clock = config.smarthost.tls != TlsPolicy::None && config.smarthost.pins.is_empty();
+        let clock_steps = watches_clock.then(clock::Steps::watch).flatten();
+        if let Some(steps) = &clock_steps {
+            poll.registry()
+                .register(&mut SourceFd(&steps.raw()), CLOCK, Interest::READABLE)
+                .map_err(StartError::System)?;
+        }
         let mut listeners = heapless::Vec::new();
         let mut addresses = Vec::new();
         for listen in &config.listen {
@@ -140,6 +154,8 @@ impl EventLoop {
             signals,
             relay: Relay::new(config, spool, clock::seed()),
             smarthost,
+            upstream,
+            clock_steps,
             listeners,
             addresses,
             slots: (0..SLOTS_COUNT).map(slot).collect(),
@@ -193,7 +209,8 @@ impl Driver {
             Link::Connecting { until, .. } => Some(until),
             Link::None | Link::Open(_) => None,
         });
-        let due = [self.relay.deadline(now), self.accept_at, self.stop_at].into_iter().flatten();
+        let due = [self.relay.deadline(now), self.accept_at, self.stop_at, self.upstream.watch_at()];
+        let due = due.into_iter().flatten();
         let due = due.chain(connecting).min()?;
         Some(std::time::Duration::from_millis(due.since(now).0))
     }
@@ -208,6 +225,13 @@ impl Driver {
         let token = event.token();
         if token == SIGNALS {
             self.signalled(now);
+            return;
+        }
+        if token == CLOCK {
+            if let Some(steps) = &self.clock_steps {
+                steps.take();
+            }
+            self.relay.clock_stepped(now);
             return;
         }
         let place = token.0 & ((1 << PLACE_BITS) - 1);
@@ -322,7 +346,7 @@ impl Driver {
     fn pump(&mut self, now: &Now, index: usize) {
         let slot = &mut self.slots[index];
         let Link::Open(socket) = &mut slot.link else { return };
-        match socket.pump(now, connection_at(index), &mut self.relay) {
+        match socket.pump(now, connection_at(index), &mut self.relay, &mut self.upstream) {
             Pumped::Idle => slot.is_runnable = false,
             Pumped::Runnable => slot.is_runnable = true,
             Pumped::Over => self.drop_socket(now, index),
@@ -368,6 +392,9 @@ impl Driver {
     fn expire(&mut self, now: &Now) {
         self.relay.expire(now);
         self.pump_touched(now);
+        if self.upstream.has_new_secret(self.relay.rests_for_login(), now.instant) {
+            self.relay.secret_changed(now);
+        }
         for index in 0..SLOTS_COUNT {
             if let Link::Connecting { until, .. } = self.slots[index].link
                 && until <= now.instant
