@@ -1,7 +1,8 @@
 //! A fixed stretch of octets between a socket and a session: filled at the end, taken from the start.
 //!
-//! The octets lie in one table for all sessions (untouched slots cost no memory); the [`Window`] lies in the slot; a
-//! [`Buffer`] puts the two together while somebody works on them. A full buffer is all the flow control there is.
+//! The octets lie in one table for all sessions (untouched slots cost no memory); the [`Window`] lies in the
+//! slot; a [`Buffer`] puts the two together while somebody works on them. A full buffer is all the flow
+//! control there is.
 
 /// Which part of a slot's octets is in use.
 #[derive(Clone, Copy, Debug, Default)]

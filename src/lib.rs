@@ -1,4 +1,5 @@
-//! postern: a mail relay small enough to flash onto a router and trusted enough to carry the alarm that matters.
+//! postern: a mail relay small enough to flash onto a router and trusted enough to carry the alarm that
+//! matters.
 //!
 //! ```text
 //!  devices ──SMTP──▶ receiver session ──draft──▶ spool ──▶ sender session ──SMTP──▶ smarthost
@@ -9,8 +10,8 @@
 //!                      net: one mio loop, the only clock, the only sockets
 //! ```
 //!
-//! The way in, for reading: this page, [`receiver`] (the session), [`spool`] (the store), [`queue`], [`sender`] (the
-//! session), [`relay`], [`net`] (the loop). Then the whole has been seen.
+//! The way in, for reading: this page, [`receiver`] (the session), [`spool`] (the store), [`queue`],
+//! [`sender`] (the session), [`relay`], [`net`] (the loop). Then the whole has been seen.
 //!
 //! # The floors
 //!
@@ -29,8 +30,9 @@
 //!
 //! # The one rule
 //!
-//! Effects that answer at once are parameters (the disk); effects that take time are inputs and outputs (the network, the
-//! clock). Nothing in `smtp`, `receiver`, `sender` and `queue` names a socket, a file, a clock or a source of randomness.
+//! Effects that answer at once are parameters (the disk); effects that take time are inputs and outputs (the
+//! network, the clock). Nothing in `smtp`, `receiver`, `sender` and `queue` names a socket, a file, a clock
+//! or a source of randomness.
 //!
 //! # Invariants
 //!
@@ -44,8 +46,8 @@
 //!
 //! # Absent on purpose
 //!
-//! Mailboxes, MX look-ups, content filters, plugins, cargo features, threads, an async runtime, a shutdown that anything
-//! depends on.
+//! Mailboxes, MX look-ups, content filters, plugins, cargo features, threads, an async runtime, a shutdown
+//! that anything depends on.
 pub mod applet;
 pub mod buffer;
 pub mod config;

@@ -1,13 +1,14 @@
-//! The whole relay as one value: sessions with their buffers, the queue, the route, the spool. What the event loop calls,
-//! and the simulator; there is no other way in.
+//! The whole relay as one value: sessions with their buffers, the queue, the route, the spool. What the event
+//! loop calls, and the simulator; there is no other way in.
 //!
-//! The driver moves octets: [`Relay::space`] and [`Relay::filled`], [`Relay::output`] and [`Relay::sent`]. Once a turn, after
-//! all that came was handed in, it calls [`Relay::turn`]: recipients' results are recorded, one sync makes all messages
-//! durable that ended in the turn, their clients are told, and what may leave begins to leave. Then it writes what
-//! [`Relay::next_touched`] names, and last it calls [`Relay::expire`].
+//! The driver moves octets: [`Relay::space`] and [`Relay::filled`], [`Relay::output`] and [`Relay::sent`].
+//! Once a turn, after all that came was handed in, it calls [`Relay::turn`]: recipients' results are
+//! recorded, one sync makes all messages durable that ended in the turn, their clients are told, and what may
+//! leave begins to leave. Then it writes what [`Relay::next_touched`] names, and last it calls
+//! [`Relay::expire`].
 //!
-//! Invariants: every connection has one slot, every slot at most one session. A message is in the queue, or with one
-//! sender, or settled. Nothing here waits, and nothing allocates after [`Relay::new`].
+//! Invariants: every connection has one slot, every slot at most one session. A message is in the queue, or
+//! with one sender, or settled. Nothing here waits, and nothing allocates after [`Relay::new`].
 
 use crate::buffer::{Buffer, Window};
 use crate::config::Config;
@@ -150,7 +151,8 @@ impl<D: Device> Relay<D> {
         }
     }
 
-    /// Makes room for one more client: a free slot, or that of the session which is without progress for longest.
+    /// Makes room for one more client: a free slot, or that of the session which is without progress for
+    /// longest.
     pub fn make_room(&mut self, now: &Now) -> Room {
         if self.receivers_open < self.config.limits.sessions.min(RECEIVER_SESSIONS) {
             return Room::Free;
@@ -174,7 +176,8 @@ impl<D: Device> Relay<D> {
         }
     }
 
-    /// Gives a client a slot, with the greeting in its output; [`Relay::make_room`] must have said that there is one.
+    /// Gives a client a slot, with the greeting in its output; [`Relay::make_room`] must have said that there
+    /// is one.
     ///
     /// # Errors
     /// The line to send to a client that has too many sessions already.
@@ -322,7 +325,9 @@ impl<D: Device> Relay<D> {
     pub fn turn(&mut self, now: &Now) {
         self.record_results(now);
         self.spool.commit(now.instant);
-        while let Some(at) = self.committing.pop() {
+        // Only those whose messages this sync covers: a client that doesn't wait for replies has its next one
+        // in hand right away, and that one waits for the next turn's.
+        for at in core::mem::take(&mut self.committing) {
             let Some(receiver) = &mut self.receivers[at] else { continue };
             let mut output =
                 Buffer::new(slice_of(&mut self.receivers_output, at, OUTPUT_OCTETS), &mut receiver.output);
@@ -336,7 +341,8 @@ impl<D: Device> Relay<D> {
         self.begin_messages(now);
     }
 
-    /// The connections whose output changed in [`Relay::turn`], [`Relay::expire`] or [`Relay::shut_down`], one a call.
+    /// The connections whose output changed in [`Relay::turn`], [`Relay::expire`] or [`Relay::shut_down`],
+    /// one a call.
     pub fn next_touched(&mut self) -> Option<Connection> {
         let at = self.touched.pop()?;
         match at {
@@ -367,6 +373,9 @@ impl<D: Device> Relay<D> {
 
     /// When something is due although nothing comes; `None`: never.
     pub fn deadline(&self, now: Instant) -> Option<Instant> {
+        if !self.committing.is_empty() {
+            return Some(now);
+        }
         let receivers = self.receivers.iter().flatten().map(|receiver| match receiver.closing {
             Closing::No => receiver.session.deadline(),
             Closing::By(by) => by,
@@ -378,7 +387,8 @@ impl<D: Device> Relay<D> {
         receivers.chain(senders).chain(self.spool.deadline()).chain(self.relaying_due(now)).min()
     }
 
-    /// Says 421 to all clients and ends the connections to the smarthost; messages that wait for their sync get it first.
+    /// Says 421 to all clients and ends the connections to the smarthost; messages that wait for their sync
+    /// get it first.
     pub fn shut_down(&mut self, now: &Now) {
         self.is_stopping = true;
         self.turn(now);
@@ -388,8 +398,8 @@ impl<D: Device> Relay<D> {
         self.quit_senders(now);
     }
 
-    /// The last call before the process ends. A crash is as good, but a note in the spool helps to tell later damage
-    /// from an interrupted draft.
+    /// The last call before the process ends. A crash is as good, but a note in the spool helps to tell later
+    /// damage from an interrupted draft.
     pub fn close(&mut self, now: &Now) {
         self.spool.close(now.instant);
     }

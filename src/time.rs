@@ -1,7 +1,8 @@
-//! Time as a value. No clock is read here: the event loop and the simulator make each [`Now`] and hand it down.
+//! Time as a value. No clock is read here: the event loop and the simulator make each [`Now`] and hand it
+//! down.
 //!
-//! Two times are told apart. The boot clock never jumps and drives every deadline; the wall clock is for what people and
-//! certificates read (Date, Received), and may be wrong on a board without a battery.
+//! Two times are told apart. The boot clock never jumps and drives every deadline; the wall clock is for what
+//! people and certificates read (Date, Received), and may be wrong on a board without a battery.
 
 use core::ops::{Add, Sub};
 
@@ -13,8 +14,9 @@ pub struct Instant(pub u64);
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Duration(pub u64);
 
-/// An instant of the queue clock in milliseconds: boot time carried on over restarts (kept in the spool). It stands
-/// still while the board is off and never jumps, so that the age of a message doesn't depend on the wall clock.
+/// An instant of the queue clock in milliseconds: boot time carried on over restarts (kept in the spool). It
+/// stands still while the board is off and never jumps, so that the age of a message doesn't depend on the
+/// wall clock.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Tick(pub u64);
 

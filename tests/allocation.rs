@@ -1,5 +1,5 @@
-//! After its start the relay allocates nothing while it receives, spools and relays plain messages (design: memory is
-//! decided at build time). A counting allocator holds it, over the whole relay and not its parts.
+//! After its start the relay allocates nothing while it receives, spools and relays plain messages (design:
+//! memory is decided at build time). A counting allocator holds it, over the whole relay and not its parts.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;

@@ -1,8 +1,8 @@
 //! One socket, and the pump between it and its session.
 //!
-//! Readiness is told once, so a socket remembers it until a call says that nothing is left. A peer that does not read is
-//! not read from either. After each writing the session is asked again: whole commands may lie in its input, and no event
-//! will come for them.
+//! Readiness is told once, so a socket remembers it until a call says that nothing is left. A peer that does
+//! not read is not read from either. After each writing the session is asked again: whole commands may lie in
+//! its input, and no event will come for them.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::Shutdown;
@@ -15,7 +15,8 @@ use crate::relay::{Connection, Relay};
 use crate::spool::Device;
 use crate::time::Now;
 
-/// Rounds of one pumping; what is left then waits for the next turn, so that no peer keeps the others waiting.
+/// Rounds of one pumping; what is left then waits for the next turn, so that no peer keeps the others
+/// waiting.
 const ROUNDS_MAX: usize = 16;
 
 /// What the pump leaves behind.
@@ -73,7 +74,10 @@ impl Socket {
             if relay.wants_secret(at) {
                 relay.secret(now, at, upstream.secret());
             }
-            let Ok(wrote) = self.write(now, at, relay) else { return Pumped::Over };
+            let Ok(wrote) = self.write(now, at, relay) else {
+                self.read_last(now, at, relay);
+                return Pumped::Over;
+            };
             let has_output = !relay.output(at).is_empty() || self.has_unsent();
             if relay.is_closing(at) && (!has_output || relay.is_overdue(now, at)) {
                 self.close();
@@ -163,6 +167,16 @@ impl Socket {
             }
         }
         Ok(has_moved)
+    }
+
+    /// A smarthost that has closed may have said why, and that lies in the socket still.
+    fn read_last<D: Device>(&mut self, now: &Now, at: Connection, relay: &mut Relay<D>) {
+        self.is_readable = true;
+        for _ in 0..ROUNDS_MAX {
+            if !matches!(at, Connection::Sender(_)) || !matches!(self.read(now, at, relay), Ok(true)) {
+                return;
+            }
+        }
     }
 
     fn read<D: Device>(&mut self, now: &Now, at: Connection, relay: &mut Relay<D>) -> Result<bool, Broken> {

@@ -1,8 +1,8 @@
-//! The one loop: sockets, timers, signals. The only caller of [`Relay`] beside the simulator, and the only place that
-//! waits.
+//! The one loop: sockets, timers, signals. The only caller of [`Relay`] beside the simulator, and the only
+//! place that waits.
 //!
-//! A turn: events, pump, results and one sync, receipts, deadlines last. After a slow sync the sockets are read before
-//! any deadline is judged: deadlines are compared with the time at the turn's start.
+//! A turn: events, pump, results and one sync, receipts, deadlines last. After a slow sync the sockets are
+//! read before any deadline is judged: deadlines are compared with the time at the turn's start.
 //!
 //! Absent on purpose: a thread, reverse DNS, a wake-up without a reason.
 
@@ -113,15 +113,6 @@ impl EventLoop {
         let start = Start { blocks, seed: clock::seed(), now: now.instant };
         let (spool, recovery) = start_at(&config.spool.path, config.spool.volatile, start)
             .map_err(|error| StartError::Spool { path: config.spool.path.clone(), error })?;
-        log::info!(
-            "started version={} spool={} blocks={} messages={} interrupted={} set-aside={}",
-            env!("CARGO_PKG_VERSION"),
-            config.spool.path.display(),
-            spool.blocks(),
-            recovery.messages,
-            recovery.interrupted,
-            recovery.set_aside
-        );
         let poll = Poll::new().map_err(StartError::System)?;
         let mut signals = Signals::new([SIGTERM, SIGINT, SIGUSR1]).map_err(StartError::System)?;
         poll.registry().register(&mut signals, SIGNALS, Interest::READABLE).map_err(StartError::System)?;
@@ -140,12 +131,24 @@ impl EventLoop {
                 let token = Token(LISTENERS + listeners.len());
                 poll.registry().register(&mut socket, token, Interest::READABLE).map_err(failed)?;
                 let address = socket.local_addr().map_err(failed)?;
-                log::info!("listening address={address}");
                 addresses.push(address);
                 listeners
                     .push(Listening { socket, may_accept: true })
                     .map_err(|_| failed(Error::other("too many listeners")))?;
             }
+        }
+        // Told only now, so that a start that is refused says one line, its reason.
+        log::info!(
+            "started version={} spool={} blocks={} messages={} interrupted={} set-aside={}",
+            env!("CARGO_PKG_VERSION"),
+            config.spool.path.display(),
+            spool.blocks(),
+            recovery.messages,
+            recovery.interrupted,
+            recovery.set_aside
+        );
+        for address in &addresses {
+            log::info!("listening address={address}");
         }
         let slot = |_| Slot { link: Link::None, generation: 0, is_runnable: false };
         let smarthost = (config.smarthost.host.clone(), config.smarthost.port);

@@ -8,7 +8,8 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::config::Listen;
 
-/// Clients that the kernel holds for us while we are busy. Small backlogs stall bursts of clients for a second.
+/// Clients that the kernel holds for us while we are busy. Small backlogs stall bursts of clients for a
+/// second.
 const BACKLOG: i32 = 1024;
 const _: () = assert!(BACKLOG >= 128);
 

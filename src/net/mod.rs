@@ -79,7 +79,8 @@ impl core::fmt::Display for StartError {
 }
 
 impl StartError {
-    /// The exit status of sysexits(3): 78 (EX_CONFIG) for what the configuration must change, 74 (EX_IOERR) else.
+    /// The exit status of sysexits(3): 78 (EX_CONFIG) for what the configuration must change, 74 (EX_IOERR)
+    /// else.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Spool { error: OpenError::NotAFile | OpenError::Volatile, .. } => 78,

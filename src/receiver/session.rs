@@ -55,6 +55,8 @@ pub struct Session {
     /// The rest of a refused command line is being dropped.
     drops_line: bool,
     bad_commands: u8,
+    /// That the client may not relay is in the log: once a session, whatever it tries.
+    pub(super) is_refusal_logged: bool,
     deadline: Instant,
     last_progress: Instant,
 }
@@ -110,6 +112,7 @@ impl Session {
             service: Service::Basic,
             drops_line: false,
             bad_commands: 0,
+            is_refusal_logged: false,
             deadline: now.instant + config.limits.command_timeout,
             last_progress: now.instant,
         }
@@ -219,6 +222,7 @@ impl Session {
         spool: &mut Store<D>,
     ) -> Next {
         if !matches!(self.state, State::Closing) {
+            log::info!("closed client={} reason={farewell:?}", self.peer.address);
             reply::write_farewell(output, &config.hostname, farewell);
         }
         self.lost(spool);
@@ -310,6 +314,9 @@ impl Session {
     }
 
     fn leave<D: Device>(&mut self, state: State, farewell: Farewell, turn: &mut Turn<D>) -> State {
+        if farewell != Farewell::Quit {
+            log::info!("closed client={} reason={farewell:?}", self.peer.address);
+        }
         reply::write_farewell(turn.output, &turn.config.hostname, farewell);
         self.deadline = turn.now.instant + CLOSING_TIMEOUT;
         state.give_up(turn.spool);

@@ -53,14 +53,17 @@ impl Session {
 
     /// RFC 5321 4.1.1.3; a refused RCPT leaves the others as they are.
     pub(super) fn rcpt<D: Device>(
-        &self,
+        &mut self,
         mut transaction: Transaction,
         rcpt: Rcpt,
         turn: &mut Turn<D>,
     ) -> State {
         match relayed_path(rcpt.forward_path, &self.peer, turn.config) {
             Err(RecipientRefusal::MayNotRelay) => {
-                log::info!("refused client={} reply=550 reason=\"may not relay\"", self.peer.address);
+                if !self.is_refusal_logged {
+                    log::info!("refused client={} reply=550 reason=\"may not relay\"", self.peer.address);
+                }
+                self.is_refusal_logged = true;
                 reply::write_may_not_relay(turn.output, self.peer.address);
             }
             Err(RecipientRefusal::NoAdmin) => turn.say(reply::C550_NO_ADMIN),

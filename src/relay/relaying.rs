@@ -199,8 +199,8 @@ impl<D: Device> Relay<D> {
         }
     }
 
-    /// Writes down what became of the messages that were tried. One that the spool can't take now stays with its
-    /// sender, and is not relayed again, until it can.
+    /// Writes down what became of the messages that were tried. One that the spool can't take now stays with
+    /// its sender, and is not relayed again, until it can.
     pub(super) fn record_results(&mut self, now: &Now) {
         for at in 0..SENDER_CONNECTIONS {
             if self.senders[at].session.attempt().is_some() && self.record_result(now, at).is_ok() {
@@ -310,7 +310,8 @@ impl<D: Device> Relay<D> {
         }
     }
 
-    /// When relaying wants a turn although nothing comes: a message falls due, or a resting route may be probed.
+    /// When relaying wants a turn although nothing comes: a message falls due, or a resting route may be
+    /// probed.
     pub(super) fn relaying_due(&self, now: Instant) -> Option<Instant> {
         if self.is_stopping || self.spool.is_failing() {
             return None;
@@ -326,7 +327,8 @@ impl<D: Device> Relay<D> {
     }
 }
 
-/// The states and replies of a message whose time is over: who waited has failed, for the smarthost's last reason.
+/// The states and replies of a message whose time is over: who waited has failed, for the smarthost's last
+/// reason.
 fn give_up<'a>(
     attempt: &Attempt<'_>,
     given_up: &'a mut [RecipientState],

@@ -75,7 +75,7 @@ pub enum Service {
 const NOT_IMPLEMENTED: [&[u8]; 9] =
     [b"EXPN", b"SEND", b"SAML", b"SOML", b"TURN", b"ETRN", b"STARTTLS", b"AUTH", b"BDAT"];
 
-/// The methods of HTTP that a browser can be made to send.
+/// The methods of HTTP that a browser or a proxy can be made to send.
 const HTTP: [&[u8]; 7] = [b"GET", b"POST", b"HEAD", b"PUT", b"DELETE", b"OPTIONS", b"CONNECT"];
 
 /// Parses `line`, which has no CRLF any more.
@@ -110,7 +110,7 @@ pub fn parse(line: &[u8], service: Service) -> Result<Command, &'static Reply> {
     if NOT_IMPLEMENTED.into_iter().any(is) {
         return Err(reply::C502_NOT_IMPLEMENTED);
     }
-    if HTTP.into_iter().any(is) && argument.starts_with(b"/") {
+    if HTTP.into_iter().any(is) && argument.windows(6).any(|octets| octets == b" HTTP/") {
         return Ok(Command::Http);
     }
     Err(reply::C500_UNKNOWN)

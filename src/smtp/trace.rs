@@ -32,6 +32,13 @@ pub struct Received<'a, Id> {
     pub arrival_unix_s: u64,
 }
 
+impl<Id: Display> Received<'_, Id> {
+    /// Octets of the field, its CRLFs included; at most [`RECEIVED_OCTETS_MAX`].
+    pub fn octets(&self) -> usize {
+        Octets::of(self)
+    }
+}
+
 impl<Id: Display> Display for Received<'_, Id> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let client = AddressLiteral(self.client);
@@ -98,7 +105,10 @@ mod tests {
     fn received(client: &str, client_name: &[u8], hostname: &str) -> String {
         let client = client.parse().unwrap();
         let arrival_unix_s = 1_795_510_800;
-        Received { client, client_name, hostname, protocol: "ESMTP", id: "1-2a", arrival_unix_s }.to_string()
+        let received =
+            Received { client, client_name, hostname, protocol: "ESMTP", id: "1-2a", arrival_unix_s };
+        assert_eq!(received.octets(), received.to_string().len());
+        received.to_string()
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! Which blocks are free, and in what order those of a message follow one another. Lives in memory only; recovery
-//! makes it anew from the disk.
+//! Which blocks are free, and in what order those of a message follow one another. Lives in memory only;
+//! recovery makes it anew from the disk.
 
 use super::layout::SUPERBLOCK_SLOTS;
 

@@ -29,8 +29,8 @@ impl core::fmt::Display for DeviceError {
 
 /// A file of blocks, as the spool sees it.
 ///
-/// Nothing is durable before [`Device::sync`] has returned `Ok`; until then each written block may, after a power cut,
-/// be as before, as written, or torn between the two at a boundary of 512 octets.
+/// Nothing is durable before [`Device::sync`] has returned `Ok`; until then each written block may, after a
+/// power cut, be as before, as written, or torn between the two at a boundary of 512 octets.
 pub trait Device {
     /// Blocks in the file.
     fn blocks(&self) -> u32;

@@ -1,8 +1,8 @@
 //! Receiving into the spool: from MAIL to the head that makes the draft a message.
 //!
-//! A draft has one block of memory. When that is full and more comes, it goes to the disk as a body, once; its end goes
-//! into the head. What a draft was promised (SIZE) is kept free for it; what it needs beyond is drawn from blocks
-//! that nobody was promised.
+//! A draft has one block of memory. When that is full and more comes, it goes to the disk as a body, once;
+//! its end goes into the head. What a draft was promised (SIZE) is kept free for it; what it needs beyond is
+//! drawn from blocks that nobody was promised.
 
 use super::device::{BLOCK_OCTETS, Block, BlockIndex, DeviceError};
 use super::envelope::RECORD_OCTETS_MAX;
@@ -55,8 +55,8 @@ fn blocks_of(content_octets: u64, recipients: usize) -> u64 {
 }
 
 impl<D: Device> Store<D> {
-    /// Begins a draft. With `declared` octets (SIZE of RFC 1870) the blocks they need are reserved, so that a message
-    /// of that size never meets a full disk; what its recipients need beyond one is not foreseen.
+    /// Begins a draft. With `declared` octets (SIZE of RFC 1870) the blocks they need are reserved, so that a
+    /// message of that size never meets a full disk; what its recipients need beyond one is not foreseen.
     pub fn begin(&mut self, envelope: &Envelope, declared: Option<u64>) -> Result<Draft, Refusal> {
         if self.is_failing() {
             return Err(Refusal::Failing);
@@ -105,7 +105,8 @@ impl<D: Device> Store<D> {
         Ok(())
     }
 
-    /// Appends mail data as it is to be relayed (transparency undone). After a refusal only `discard` is left.
+    /// Appends mail data as it is to be relayed (transparency undone). After a refusal only `discard` is
+    /// left.
     pub fn append(&mut self, draft: &mut Draft, mail_data: &[u8]) -> Result<(), Refusal> {
         let slot = usize::from(draft.slot);
         self.end_envelope(slot);
@@ -123,8 +124,8 @@ impl<D: Device> Store<D> {
         self.release_draft(&slot);
     }
 
-    /// Writes what is left of the draft. It is durable only when [`Store::receipt`] says so. A refusal has given its
-    /// blocks back.
+    /// Writes what is left of the draft. It is durable only when [`Store::receipt`] says so. A refusal has
+    /// given its blocks back.
     pub fn end(&mut self, draft: Draft, accepted: Tick) -> Result<Ended, Refusal> {
         let at = usize::from(draft.slot);
         self.end_envelope(at);
@@ -205,8 +206,9 @@ impl<D: Device> Store<D> {
         Ok(message)
     }
 
-    /// The head was refused, but part of it may be on its way to the disk: a tombstone takes its place, so that the
-    /// message that gets an error now is not found by the next start. Its blocks wait for a sync of that.
+    /// The head was refused, but part of it may be on its way to the disk: a tombstone takes its place, so
+    /// that the message that gets an error now is not found by the next start. Its blocks wait for a sync of
+    /// that.
     fn undo_head(&mut self, at: usize, error: DeviceError) {
         let slot = self.drafts[at];
         log::error!("spool: writing a head failed: {error}");

@@ -1,7 +1,7 @@
 //! The spool's file: the real [`Device`]. Locked before anything else, so that two relays never share it.
 //!
-//! A file that is not a spool is renamed aside, never written to. A file system in memory is refused unless asked for:
-//! a `250` from there would be a lie.
+//! A file that is not a spool is renamed aside, never written to. A file system in memory is refused unless
+//! asked for: a `250` from there would be a lie.
 
 use std::ffi::OsString;
 use std::fs::{File, Metadata, OpenOptions};
@@ -49,15 +49,12 @@ impl core::fmt::Display for OpenError {
             Self::NotAFile => f.write_str("not a regular file; set another path"),
             Self::InUse => f.write_str("in use by another process; stop that one first"),
             Self::Volatile => f.write_str(
-                "on a file system in memory, lost with the power; set another path, or spool.volatile = true",
+                "on a file system in memory, lost with the power; set another path, or volatile = true",
             ),
             Self::Start(StartError::Device(error)) => write!(f, "{error}"),
             Self::Start(StartError::NotASpool) => f.write_str("not a spool, and can't be renamed aside"),
             Self::Start(StartError::OtherVersion(version)) => {
-                write!(
-                    f,
-                    "a spool of format version {version}, which this program does not know; nothing was changed"
-                )
+                write!(f, "a spool of format version {version}, unknown to this program; nothing was changed")
             }
             Self::Start(StartError::TooLarge(blocks)) => {
                 let octets = u64::from(*blocks) * BLOCK_OCTETS as u64;

@@ -1,9 +1,9 @@
 //! How a block looks on disk: the format, and nothing else. Little-endian throughout.
 //!
-//! A message is a chain of *body* blocks that are written as its octets come, and one *head*, written last, that makes
-//! it a message: the head holds the end of the content, the counts, a CRC over the bodies' CRCs and the state of each
-//! recipient. So a draft needs one block of memory whatever it carries, and an ordinary alert is one block in all.
-//! The content is the envelope's records followed by the mail data.
+//! A message is a chain of *body* blocks that are written as its octets come, and one *head*, written last,
+//! that makes it a message: the head holds the end of the content, the counts, a CRC over the bodies' CRCs
+//! and the state of each recipient. So a draft needs one block of memory whatever it carries, and an ordinary
+//! alert is one block in all. The content is the envelope's records followed by the mail data.
 //!
 //! | octets | field |
 //! | --- | --- |
@@ -16,8 +16,9 @@
 //! | 24..28 | CRC-32 of the block without this field |
 //! | 28.. | body: content; head: its further fields, states, replies, content |
 //!
-//! A free block and a tombstone are covered by their CRC in the first 512 octets alone, and writing one changes those
-//! only: a write torn at a sector's boundary leaves the block as it was or freed, never something else.
+//! A free block and a tombstone are covered by their CRC in the first 512 octets alone, and writing one
+//! changes those only: a write torn at a sector's boundary leaves the block as it was or freed, never
+//! something else.
 
 use super::device::{BLOCK_OCTETS, Block};
 use super::{KeptReply, MessageId, REPLIES_KEPT, RecipientState};
@@ -44,7 +45,8 @@ const _: () = assert!(REPLY_TEXT_OCTETS_MAX <= u8::MAX as usize);
 const _: () = assert!(head_content_at(RECIPIENTS_FORMAT_MAX) <= BLOCK_OCTETS);
 const _: () = assert!(BODY_CONTENT_OCTETS >= BLOCK_MAIL_DATA_OCTETS_MIN);
 
-/// Where the content of the head of a message to `recipients` starts: behind their states and the kept replies.
+/// Where the content of the head of a message to `recipients` starts: behind their states and the kept
+/// replies.
 pub(super) const fn head_content_at(recipients: usize) -> usize {
     let replies = if recipients < REPLIES_KEPT { recipients } else { REPLIES_KEPT };
     HEAD_STATES_AT + recipients + replies * REPLY_SLOT_OCTETS
@@ -308,7 +310,8 @@ fn reply_places(recipients: usize) -> impl Iterator<Item = usize> {
         .map(move |place| HEAD_STATES_AT + recipients + place * REPLY_SLOT_OCTETS)
 }
 
-/// What a sound head says of each recipient. A value that no writer makes counts as waiting: better twice than never.
+/// What a sound head says of each recipient. A value that no writer makes counts as waiting: better twice
+/// than never.
 pub(super) fn states(block: &Block, recipients: usize) -> impl Iterator<Item = RecipientState> + '_ {
     block[HEAD_STATES_AT..HEAD_STATES_AT + recipients].iter().map(|octet| match octet & 0x0f {
         1 => RecipientState::Delivered,

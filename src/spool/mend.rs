@@ -1,9 +1,10 @@
 //! A disk that failed, and how it comes back.
 //!
-//! After a failed fdatasync Linux calls the failed pages clean: reading shows what was written, the disk does not have
-//! it, and the next fdatasync says yes. So each block written since the last good sync is written again, from memory or
-//! from what can still be read, and nothing is accepted until a sync of those succeeds. The drafts of the failed sync
-//! were answered with an error: their tombstones are among those blocks, so that no start finds them.
+//! After a failed fdatasync Linux calls the failed pages clean: reading shows what was written, the disk does
+//! not have it, and the next fdatasync says yes. So each block written since the last good sync is written
+//! again, from memory or from what can still be read, and nothing is accepted until a sync of those succeeds.
+//! The drafts of the failed sync were answered with an error: their tombstones are among those blocks, so
+//! that no start finds them.
 
 use super::device::{BlockIndex, DeviceError};
 use super::layout::{self, Kind, Read, SUPERBLOCK_SLOTS};
@@ -22,7 +23,8 @@ pub(super) struct Failing {
 }
 
 impl<D: Device> Store<D> {
-    /// The disk did not do what it must: what waits for its sync is refused, and nothing is accepted until `mend`.
+    /// The disk did not do what it must: what waits for its sync is refused, and nothing is accepted until
+    /// `mend`.
     pub(super) fn fail(&mut self) {
         while let Some(message) = self.table.pop_ended() {
             self.table.change(message, |entry| entry.state = State::Refused);
@@ -40,7 +42,8 @@ impl<D: Device> Store<D> {
         if self.failing.is_none_or(|failing| failing.retry_at > self.now) {
             return;
         }
-        // The newest head of a message whose free is owed may be among what was lost: the free takes its place.
+        // The newest head of a message whose free is owed may be among what was lost: the free takes its
+        // place.
         let mended = self
             .tombstone_refused()
             .and_then(|()| self.write_owed_frees())
@@ -107,7 +110,8 @@ impl<D: Device> Store<D> {
         self.write_freed(block, tombstone_of)
     }
 
-    /// A used block that was written since the last good sync: the newest head of a living message, or of no interest.
+    /// A used block that was written since the last good sync: the newest head of a living message, or of no
+    /// interest.
     fn rewrite_head_of_live(&mut self, block: u32) -> Result<(), DeviceError> {
         let Some((message, entry)) =
             self.table.iter().find(|(_, entry)| entry.state == State::Live && entry.head == block)
@@ -117,8 +121,8 @@ impl<D: Device> Store<D> {
         if self.read_head(message).is_ok() {
             return self.device.write(BlockIndex(block), &self.scratch);
         }
-        // Its results are lost with it: an older head that is durable says more recipients wait, and some may get
-        // the message twice.
+        // Its results are lost with it: an older head that is durable says more recipients wait, and some may
+        // get the message twice.
         let older = self
             .superseded
             .iter()

@@ -7,9 +7,9 @@
 //!                            states, Reader ─▶ relayed ─▶ settle ─▶ new head, or tombstone and free
 //! ```
 //!
-//! Invariants: a [`Receipt`] is made only after a sync that covers the whole message. What a message is replaced by is
-//! durable before it is destroyed. A block is used again only when everything that pointed to it is durably gone.
-//! Every start is a recovery.
+//! Invariants: a [`Receipt`] is made only after a sync that covers the whole message. What a message is
+//! replaced by is durable before it is destroyed. A block is used again only when everything that pointed to
+//! it is durably gone. Every start is a recovery.
 //!
 //! Absent on purpose: files a message, directories, a journal, in-place changes, compression, a shutdown.
 mod block_map;

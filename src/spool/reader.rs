@@ -1,6 +1,7 @@
 //! Reads a committed message in order: envelope, recipients, mail data. Each block is checked as it comes.
 //!
-//! A block that is not what was written ends the reading with [`Damage`]: octets that were not checked are never given.
+//! A block that is not what was written ends the reading with [`Damage`]: octets that were not checked are
+//! never given.
 
 use super::device::{BLOCK_OCTETS, Block, BlockIndex};
 use super::envelope::{RECORD_HEAD_OCTETS, RECORD_OCTETS_MAX, Records, is_recipient};
@@ -11,7 +12,8 @@ use super::{Device, Envelope, MessageIndex, Recipient, Store};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Damage;
 
-/// A place in a committed message, with the one block it stands in. The message must stay unsettled while it is read.
+/// A place in a committed message, with the one block it stands in. The message must stay unsettled while it
+/// is read.
 #[derive(Debug)]
 pub struct Reader {
     block: Box<Block>,

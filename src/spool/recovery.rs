@@ -1,11 +1,11 @@
 //! The start of a spool, which is always a recovery: there is no clean shutdown to rely on.
 //!
-//! What the cache may hold but not the disk is made durable or dropped first, then the used part is read. Of each id
-//! without a tombstone the highest generation whose chain verifies lives. What is left of others is blanked and synced,
-//! then the new epoch is written and synced, before any block is used again.
+//! What the cache may hold but not the disk is made durable or dropped first, then the used part is read. Of
+//! each id without a tombstone the highest generation whose chain verifies lives. What is left of others is
+//! blanked and synced, then the new epoch is written and synced, before any block is used again.
 //!
-//! A broken chain in the last group commit was interrupted by a crash: nobody was told that it is safe, and it is
-//! freed. In an earlier one it is damage: it is set aside and kept.
+//! A broken chain in the last group commit was interrupted by a crash: nobody was told that it is safe, and
+//! it is freed. In an earlier one it is damage: it is set aside and kept.
 
 use super::block_map::BlockMap;
 use super::device::{BLOCK_OCTETS, Block, BlockIndex};
@@ -263,7 +263,8 @@ impl<D: Device> Store<D> {
             self.write_freed(*block, None)?;
         }
         if !stale.is_empty() {
-            // Before the superblock, which tells the next start not to look so far, and that all commits were durable.
+            // Before the superblock, which tells the next start not to look so far, and that all commits were
+            // durable.
             self.device.sync()?;
         }
         Ok(())
@@ -450,7 +451,8 @@ fn find_superblock<D: Device>(device: &mut D) -> Result<Found, StartError> {
     Ok(Found::Nothing)
 }
 
-/// Makes a new spool: filling, filled, ready; at each point a crash leaves a file that is filled anew or ready.
+/// Makes a new spool: filling, filled, ready; at each point a crash leaves a file that is filled anew or
+/// ready.
 fn format<D: Device>(device: &mut D, start: &Start) -> Result<Superblock, StartError> {
     let mut superblock = Superblock {
         version: FORMAT_VERSION,

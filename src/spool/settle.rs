@@ -1,5 +1,5 @@
-//! From the smarthost's verdict to the final free: what has become of each recipient is written to a new head, and the
-//! message is freed when all have it.
+//! From the smarthost's verdict to the final free: what has become of each recipient is written to a new
+//! head, and the message is freed when all have it.
 //!
 //! Rules 2 to 4 of `store.rs` are kept here: copy on write, the tombstone, the free that is owed.
 
@@ -64,8 +64,8 @@ impl<D: Device> Store<D> {
         Ok(layout::replies(&self.scratch, usize::from(self.table.entry(message).recipients)))
     }
 
-    /// Writes down what has become of the recipients. `Err` means that it could not be written now: call again later,
-    /// and don't relay the message until then.
+    /// Writes down what has become of the recipients. `Err` means that it could not be written now: call
+    /// again later, and don't relay the message until then.
     pub fn settle(
         &mut self,
         message: MessageIndex,
@@ -137,9 +137,9 @@ impl<D: Device> Store<D> {
         Ok(Rewritten::Anew)
     }
 
-    /// Frees a message whole: tombstones over its newest head and over those before it that were not blanked yet, one
-    /// sync for all. A blank there would destroy a durable head before the tombstone that replaces it is durable, and a
-    /// head still older, whose own blank is lost with it, would live again.
+    /// Frees a message whole: tombstones over its newest head and over those before it that were not blanked
+    /// yet, one sync for all. A blank there would destroy a durable head before the tombstone that replaces
+    /// it is durable, and a head still older, whose own blank is lost with it, would live again.
     fn free(&mut self, message: MessageIndex) {
         let entry = self.table.change(message, |entry| {
             entry.state = State::FreeOwed;

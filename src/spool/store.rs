@@ -1,14 +1,15 @@
 //! From draft to receipt to the final free: the rules of order that make an acknowledged message safe.
 //!
 //! 1. All drafts that ended in one turn become durable by one sync; only then are there receipts.
-//! 2. What replaces something is durable before what it replaces is destroyed: an old head is blanked after the sync
-//!    that covers the new one.
-//! 3. The final free is a tombstone that outranks every head of its id; no block of an id is used again before a sync
-//!    that covers the frees of all its heads.
-//! 4. A free that could not be written is owed: the message is never relayed again, and the free is written later.
+//! 2. What replaces something is durable before what it replaces is destroyed: an old head is blanked
+//!    after the sync that covers the new one.
+//! 3. The final free is a tombstone that outranks every head of its id; no block of an id is used again
+//!    before a sync that covers the frees of all its heads.
+//! 4. A free that could not be written is owed: the message is never relayed again, and the free is
+//!    written later.
 //!
-//! The file `mend.rs` has the rule for a failed sync, `recovery.rs` the one for the start. No rule here may be changed
-//! without the exhaustive check of `tests/power_cut.rs`.
+//! The file `mend.rs` has the rule for a failed sync, `recovery.rs` the one for the start. No rule here may
+//! be changed without the exhaustive check of `tests/power_cut.rs`.
 
 use super::block_map::BlockMap;
 use super::device::{Block, BlockIndex, DeviceError};
@@ -36,7 +37,8 @@ pub struct Draft {
     pub(super) slot: u8,
 }
 
-/// A message that was written whole and waits for the turn's sync. Ask [`Store::receipt`] after [`Store::commit`].
+/// A message that was written whole and waits for the turn's sync. Ask [`Store::receipt`] after
+/// [`Store::commit`].
 #[must_use]
 #[derive(Debug)]
 pub struct Ended {
@@ -127,8 +129,8 @@ pub struct Store<D> {
 }
 
 impl<D: Device> Store<D> {
-    /// One sync for all drafts that ended since the last; none when nothing waits for one. Also mends a disk that
-    /// failed, and makes frees durable that have waited long enough; see [`Store::deadline`].
+    /// One sync for all drafts that ended since the last; none when nothing waits for one. Also mends a disk
+    /// that failed, and makes frees durable that have waited long enough; see [`Store::deadline`].
     pub fn commit(&mut self, now: Instant) {
         self.now = now;
         if self.failing.is_some() {
@@ -148,7 +150,8 @@ impl<D: Device> Store<D> {
         }
     }
 
-    /// The verdict on an ended draft, after [`Store::commit`]. `Err` means: it is not and will not be delivered.
+    /// The verdict on an ended draft, after [`Store::commit`]. `Err` means: it is not and will not be
+    /// delivered.
     pub fn receipt(&mut self, ended: Ended) -> Result<Receipt, Refusal> {
         let entry = self.table.entry(ended.message);
         let is_live = match entry.state {
@@ -263,8 +266,8 @@ impl<D: Device> Store<D> {
     pub(super) fn take_block(&mut self) -> Option<u32> {
         let block = self.map.lowest_free()?;
         if block >= self.superblock.high_water {
-            // Durable before the first use above it: else a later start would not look there, and a start after
-            // that would find what this run left.
+            // Durable before the first use above it: else a later start would not look there, and a start
+            // after that would find what this run left.
             let step = (self.superblock.blocks / 8).max(64);
             self.superblock.high_water = block.saturating_add(step).min(self.superblock.blocks);
             if self.write_superblock().is_err() {
@@ -294,8 +297,8 @@ impl<D: Device> Store<D> {
         self.device.write(BlockIndex(slot), &self.scratch)
     }
 
-    /// Notes that all commits were durable, so that what is found broken later is told from an interrupted draft.
-    /// Nothing depends on it: a crash is as good an end.
+    /// Notes that all commits were durable, so that what is found broken later is told from an interrupted
+    /// draft. Nothing depends on it: a crash is as good an end.
     pub fn close(&mut self, now: Instant) {
         self.now = now;
         if !self.is_failing() && self.write_superblock().is_ok() {
@@ -326,8 +329,8 @@ impl<D: Device> Store<D> {
         self.failing.is_some()
     }
 
-    /// When [`Store::commit`] is to be called again though nobody waits for it: frees that are not durable yet, a disk
-    /// that failed, the hourly advance of the clock.
+    /// When [`Store::commit`] is to be called again though nobody waits for it: frees that are not durable
+    /// yet, a disk that failed, the hourly advance of the clock.
     pub fn deadline(&self) -> Option<Instant> {
         match &self.failing {
             Some(failing) => Some(failing.retry_at),
