@@ -273,6 +273,8 @@ impl ServerCertVerifier for Verifier {
                 let (roots, is_anchor) = anchors(path, end_entity, intermediates)?;
                 if is_anchor {
                     verify_dates(end_entity, now)?;
+                } else if roots.is_empty() {
+                    return Err(CertificateError::UnknownIssuer.into());
                 } else {
                     let algorithms = self.algorithms.all;
                     verify_server_cert_signed_by_trust_anchor(

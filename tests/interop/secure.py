@@ -50,6 +50,7 @@ class Secure:
             except OSError:
                 return
             connection.settimeout(60)
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             seen = Seen(self, connection)
             self.sessions.append(seen)
             threading.Thread(target=seen.serve, daemon=True).start()
