@@ -1,7 +1,8 @@
 //! The table `[smarthost]`: where the mail goes, over what, and with which login.
 //!
-//! Invariant: TLS is demanded and verified unless `tls = "none"` says otherwise, and a login that would go over plain
-//! TCP needs `allow_plaintext_auth = true` beside it. No secret is read here, only its file's path.
+//! Invariant: TLS is demanded and verified unless `tls = "none"` says otherwise, and a login that would go
+//! over plain TCP needs `allow_plaintext_auth = true` beside it. No secret is read here, only its file's
+//! path.
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
@@ -26,8 +27,8 @@ pub struct Smarthost {
     pub tls: TlsPolicy,
     /// The certificates to trust, in PEM; none: the system's.
     pub ca_file: Option<PathBuf>,
-    /// SHA-256 of the public keys (SubjectPublicKeyInfo) of which the certificate must have one; where there are any,
-    /// they stand for chain, name and dates.
+    /// SHA-256 of the public keys (SubjectPublicKeyInfo) of which the certificate must have one; where there
+    /// are any, they stand for chain, name and dates.
     pub pins: Vec<[u8; 32]>,
     /// The login; none: without.
     pub login: Option<Login>,
@@ -102,8 +103,8 @@ impl Mechanism {
 }
 
 impl Smarthost {
-    /// True when certificates are judged by the wall clock, so that an unset clock (see [`UntrustedClock`]) holds
-    /// relaying up.
+    /// True when certificates are judged by the wall clock, so that an unset clock (see [`UntrustedClock`])
+    /// holds relaying up.
     pub fn needs_clock(&self, clock: UntrustedClock) -> bool {
         self.tls != TlsPolicy::None && self.pins.is_empty() && clock == UntrustedClock::Wait
     }

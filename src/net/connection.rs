@@ -210,8 +210,8 @@ impl Socket {
         }
     }
 
-    /// One step of reading through TLS: octets that it has go first, then it receives once. For what it has no event
-    /// will come.
+    /// One step of reading through TLS: octets that it has go first, then it receives once. For what it has
+    /// no event will come.
     fn read_tls<D: Device>(
         &mut self,
         now: &Now,

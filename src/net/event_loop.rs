@@ -10,7 +10,6 @@ use std::io::{Error, ErrorKind, Write};
 use std::net::{IpAddr, SocketAddr};
 
 use mio::net::{TcpListener, TcpStream};
-use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 use signal_hook_mio::v1_0::Signals;
@@ -19,7 +18,7 @@ use super::connection::{Pumped, Socket};
 use super::listener::{self, LISTENERS_MAX};
 use super::upstream::Upstream;
 use super::{StartError, clock, hosts, on_link};
-use crate::config::{Config, TlsPolicy};
+use crate::config::Config;
 use crate::limits::{RECEIVER_SESSIONS, SENDER_CONNECTIONS};
 use crate::receiver::Peer;
 use crate::relay::{Connection, Relay, Room};
@@ -88,8 +87,6 @@ struct Driver {
     relay: Relay<SpoolFile>,
     smarthost: (String, u16),
     upstream: Upstream,
-    /// Only where certificates are judged by the clock.
-    clock_steps: Option<clock::Steps>,
     listeners: heapless::Vec<Listening, LISTENERS_MAX>,
     addresses: Vec<SocketAddr>,
     slots: Box<[Slot]>,
@@ -116,13 +113,7 @@ impl EventLoop {
         let poll = Poll::new().map_err(StartError::System)?;
         let mut signals = Signals::new([SIGTERM, SIGINT, SIGUSR1]).map_err(StartError::System)?;
         poll.registry().register(&mut signals, SIGNALS, Interest::READABLE).map_err(StartError::System)?;
-        let watches_clock = config.smarthost.tls != TlsPolicy::None && config.smarthost.pins.is_empty();
-        let clock_steps = watches_clock.then(clock::Steps::watch).flatten();
-        if let Some(steps) = &clock_steps {
-            poll.registry()
-                .register(&mut SourceFd(&steps.raw()), CLOCK, Interest::READABLE)
-                .map_err(StartError::System)?;
-        }
+        upstream.watch_clock(poll.registry(), CLOCK).map_err(StartError::System)?;
         let mut listeners = heapless::Vec::new();
         let mut addresses = Vec::new();
         for listen in &config.listen {
@@ -158,7 +149,6 @@ impl EventLoop {
             relay: Relay::new(config, spool, clock::seed()),
             smarthost,
             upstream,
-            clock_steps,
             listeners,
             addresses,
             slots: (0..SLOTS_COUNT).map(slot).collect(),
@@ -231,9 +221,7 @@ impl Driver {
             return;
         }
         if token == CLOCK {
-            if let Some(steps) = &self.clock_steps {
-                steps.take();
-            }
+            self.upstream.take_clock_step();
             self.relay.clock_stepped(now);
             return;
         }

@@ -1,4 +1,5 @@
-//! The secret of the login, from its file: read at each login, so that a new one counts at once, and kept by nobody.
+//! The secret of the login, from its file: read at each login, so that a new one counts at once, and kept by
+//! nobody.
 //!
 //! A file that others may read is refused, whatever it holds (SEC-file-a). What it holds is never printed.
 

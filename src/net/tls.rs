@@ -1,12 +1,12 @@
 //! TLS 1.2 and 1.3 (RFC 8996), by rustls: the only file that names it.
 //!
-//! A [`Client`] is what one smarthost's connections have in common; a [`Stream`] is one of them, between the socket's
-//! octets and the session's. The certificate is judged against the authorities in a file, which is read at each full
-//! handshake, so that none of its hundred certificates stays in memory and a newer file counts at once; or against pins.
-//! The wall clock is the loop's own.
+//! A [`Client`] is what one smarthost's connections have in common; a [`Stream`] is one of them, between the
+//! socket's octets and the session's. The certificate is judged against the authorities in a file, which is
+//! read at each full handshake, so that none of its hundred certificates stays in memory and a newer file
+//! counts at once; or against pins. The wall clock is the loop's own.
 //!
-//! Absent on purpose: a way to go without a check, the common name as a host's name (RFC 6125 6.4.4), revocation lists,
-//! 0-RTT data.
+//! Absent on purpose: a way to go without a check, the common name as a host's name (RFC 6125 6.4.4),
+//! revocation lists, 0-RTT data.
 
 use std::fmt;
 use std::fs::File;
@@ -314,8 +314,8 @@ impl ServerCertVerifier for Verifier {
     }
 }
 
-/// The authorities of `path` that the certificates name as an issuer, and whether the first certificate is itself one
-/// of that file: a self-signed certificate that is trusted as such.
+/// The authorities of `path` that the certificates name as an issuer, and whether the first certificate is
+/// itself one of that file: a self-signed certificate that is trusted as such.
 fn anchors(
     path: &Path,
     end_entity: &CertificateDer<'_>,
@@ -379,25 +379,38 @@ fn verify_dates(certificate: &CertificateDer<'_>, now: UnixTime) -> Result<(), E
 
 /// What an error of the library means for the route.
 fn fault_of(error: &Error) -> TlsFault {
-    match error {
-        Error::InvalidCertificate(error) => match error {
-            CertificateError::Expired | CertificateError::ExpiredContext { .. } => TlsFault::Expired,
-            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
-                TlsFault::NotYetValid
-            }
-            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-                TlsFault::WrongName
-            }
-            CertificateError::UnknownIssuer => TlsFault::UnknownAuthority,
-            CertificateError::ApplicationVerificationFailure => TlsFault::Pin,
-            _ => TlsFault::Certificate,
-        },
-        Error::General(_) => TlsFault::AuthoritiesUnreadable,
+    if let Error::InvalidCertificate(error) = error {
+        return fault_of_certificate(error);
+    }
+    let is_about_version = matches!(
+        error,
         Error::PeerIncompatible(
             PeerIncompatible::ServerDoesNotSupportTls12Or13
-            | PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig,
-        )
-        | Error::AlertReceived(AlertDescription::ProtocolVersion) => TlsFault::Version,
-        _ => TlsFault::Handshake,
+                | PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig
+        ) | Error::AlertReceived(AlertDescription::ProtocolVersion)
+    );
+    if is_about_version {
+        TlsFault::Version
+    } else if matches!(error, Error::General(_)) {
+        TlsFault::AuthoritiesUnreadable
+    } else {
+        TlsFault::Handshake
+    }
+}
+
+fn fault_of_certificate(error: &CertificateError) -> TlsFault {
+    use CertificateError as Bad;
+    if matches!(error, Bad::Expired | Bad::ExpiredContext { .. }) {
+        TlsFault::Expired
+    } else if matches!(error, Bad::NotValidYet | Bad::NotValidYetContext { .. }) {
+        TlsFault::NotYetValid
+    } else if matches!(error, Bad::NotValidForName | Bad::NotValidForNameContext { .. }) {
+        TlsFault::WrongName
+    } else if matches!(error, Bad::UnknownIssuer) {
+        TlsFault::UnknownAuthority
+    } else if matches!(error, Bad::ApplicationVerificationFailure) {
+        TlsFault::Pin
+    } else {
+        TlsFault::Certificate
     }
 }

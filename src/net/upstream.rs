@@ -1,10 +1,15 @@
-//! What connections to the smarthost need beside their sockets: what TLS is judged by, and the login's secret.
+//! What connections to the smarthost need beside their sockets: what TLS is judged by, and the login's
+//! secret.
 
+use std::io;
 use std::path::Path;
+
+use mio::unix::SourceFd;
+use mio::{Interest, Registry, Token};
 
 use super::secret::{self, Stamp};
 use super::tls::{Client, Stream};
-use super::{StartError, tls};
+use super::{StartError, clock, tls};
 use crate::config::{Config, SecretFile, TlsPolicy};
 use crate::sender::{Secret, SecretFault, TlsFault};
 use crate::time::{Duration, Instant};
@@ -21,6 +26,8 @@ pub(super) struct Upstream {
     stamp: Stamp,
     /// When to look at it again.
     watch_at: Option<Instant>,
+    /// Only where certificates are judged by the clock.
+    clock_steps: Option<clock::Steps>,
 }
 
 impl Upstream {
@@ -43,7 +50,27 @@ impl Upstream {
         {
             return Err(StartError::Secret { path: file.path().to_path_buf(), fault });
         }
-        Ok(Self { tls, secret, stamp: Stamp::default(), watch_at: None })
+        let is_judged_by_clock = tls.is_some() && smarthost.pins.is_empty();
+        let clock_steps = is_judged_by_clock.then(clock::Steps::watch).flatten();
+        Ok(Self { tls, secret, stamp: Stamp::default(), watch_at: None, clock_steps })
+    }
+
+    /// Has `token` told when somebody sets the clock, where that matters.
+    ///
+    /// # Errors
+    /// The kernel does not want to.
+    pub(super) fn watch_clock(&self, registry: &Registry, token: Token) -> io::Result<()> {
+        match &self.clock_steps {
+            Some(steps) => registry.register(&mut SourceFd(&steps.raw()), token, Interest::READABLE),
+            None => Ok(()),
+        }
+    }
+
+    /// The clock was set; the next time is told again.
+    pub(super) fn take_clock_step(&self) {
+        if let Some(steps) = &self.clock_steps {
+            steps.take();
+        }
     }
 
     /// TLS for one more connection.

@@ -66,8 +66,8 @@ impl<D: Device> Relay<D> {
         self.log_fault(fault, None, rest);
     }
 
-    /// True when the driver is to set up TLS on this connection: all that was to go before it is written, and nothing
-    /// is read. Call [`Relay::tls_started`] or [`Relay::tls_failed`].
+    /// True when the driver is to set up TLS on this connection: all that was to go before it is written, and
+    /// nothing is read. Call [`Relay::tls_started`] or [`Relay::tls_failed`].
     pub fn wants_tls(&self, at: Connection) -> bool {
         let Connection::Sender(at) = at else { return false };
         let sender = &self.senders[at];

@@ -1,11 +1,12 @@
-//! The login to the smarthost (RFC 4954): which mechanism, and its lines (PLAIN: RFC 4616, LOGIN, XOAUTH2, OAUTHBEARER:
-//! RFC 7628).
+//! The login to the smarthost (RFC 4954): which mechanism, and its lines (PLAIN: RFC 4616, LOGIN, XOAUTH2,
+//! OAUTHBEARER: RFC 7628).
 //!
-//! A [`Secret`] is handed in for one login and wiped behind it, like everything that was made of it; nothing here can
-//! be printed with it. The exchange has a bound: a smarthost that asks on and on is answered with `*`.
+//! A [`Secret`] is handed in for one login and wiped behind it, like everything that was made of it; nothing
+//! here can be printed with it. The exchange has a bound: a smarthost that asks on and on is answered with
+//! `*`.
 //!
-//! Absent on purpose: challenges that are computed with (CRAM-MD5, SCRAM). Behind verified TLS they guard against
-//! nothing but the smarthost itself.
+//! Absent on purpose: challenges that are computed with (CRAM-MD5, SCRAM). Behind verified TLS they guard
+//! against nothing but the smarthost itself.
 use core::fmt;
 
 use base64ct::{Base64, Encoding as _};
@@ -95,7 +96,8 @@ pub enum LoginFault {
 }
 
 impl LoginFault {
-    /// True when another try needs another secret or another setting, and too many tries may lock the account.
+    /// True when another try needs another secret or another setting, and too many tries may lock the
+    /// account.
     pub(super) const fn is_lasting(self) -> bool {
         !matches!(self, Self::Unavailable)
     }

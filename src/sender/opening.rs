@@ -1,8 +1,9 @@
-//! From the greeting to a session that is ready: EHLO (RFC 5321 3.2), STARTTLS (RFC 3207) and AUTH (RFC 4954).
+//! From the greeting to a session that is ready: EHLO (RFC 5321 3.2), STARTTLS (RFC 3207) and AUTH (RFC
+//! 4954).
 //!
-//! Invariants: where TLS is demanded, nothing but EHLO, STARTTLS and QUIT goes before it. What was learned before TLS is
-//! forgotten. AUTH uses what the last EHLO offered, and where TLS is demanded that is the one inside it; there is one
-//! login a session.
+//! Invariants: where TLS is demanded, nothing but EHLO, STARTTLS and QUIT goes before it. What was learned
+//! before TLS is forgotten. AUTH uses what the last EHLO offered, and where TLS is demanded that is the one
+//! inside it; there is one login a session.
 use super::auth::{Answer, Exchange, LoginFault, Secret, SecretFault};
 use super::extensions::Extensions;
 use super::session::{COMMAND_OCTETS_MAX, Session, State, Stop};
@@ -15,8 +16,8 @@ use crate::smtp::trace::AddressLiteral;
 use crate::time::Now;
 
 impl Session {
-    /// True when the driver is to set up TLS, once all output is written; it calls [`Session::tls_started`] or
-    /// [`Session::tls_failed`].
+    /// True when the driver is to set up TLS, once all output is written; it calls [`Session::tls_started`]
+    /// or [`Session::tls_failed`].
     pub fn wants_tls(&self) -> bool {
         matches!(self.state, State::Handshake { .. })
     }

@@ -73,8 +73,8 @@ impl Fault {
         }
     }
 
-    /// True when the login is to be put right by somebody: it is tried seldom (see `retry.auth`), since many tries may
-    /// lock the account.
+    /// True when the login is to be put right by somebody: it is tried seldom (see `retry.auth`), since many
+    /// tries may lock the account.
     pub const fn is_about_login(self) -> bool {
         match self {
             Self::Login(fault) => fault.is_lasting(),

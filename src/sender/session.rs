@@ -2,7 +2,8 @@
 //! 4.5.3.2).
 //!
 //! ```text
-//! Closed -> [Handshake] -> Greeting -> Hello [-> StartTls -> Handshake -> Hello] [-> Secret -> Auth] -> Ready
+//! Closed -> [Handshake] -> Greeting -> Hello [-> StartTls -> Handshake -> Hello]
+//! Hello [-> Secret -> Auth] -> Ready
 //! Ready <-> Transaction -> MailData -> Verdict -> Ready or the next Transaction
 //! Ready -> Quit -> Closed
 //! ```
@@ -13,10 +14,11 @@
 //!
 //! The driver writes the output and reads input whenever it can, calls [`Session::advance`] after either, and
 //! calls [`Session::lost`] only when all that was read before has been handed over. What to do within a mail
-//! transaction stands in `transaction.rs`, the mail data in `mail_data.rs`, all up to Ready in `opening.rs`.
+//! transaction stands in `transaction.rs`, the mail data in `mail_data.rs`, all up to Ready in `opening.rs`,
+//! the ends in `closing.rs`.
 use core::net::IpAddr;
 
-use super::attempt::{Attempt, Ending, Record, kept};
+use super::attempt::{Attempt, Ending, Record};
 use super::auth::{self, Exchange};
 use super::extensions::Extensions;
 use super::mail_data::{MailData, octets, trace};
@@ -107,7 +109,7 @@ impl From<Damage> for Stop {
 #[derive(Debug)]
 pub struct Session {
     pub(super) state: State,
-    deadline: Instant,
+    pub(super) deadline: Instant,
     /// Octets in the output after the last call: fewer now means that the smarthost has taken some.
     unsent: usize,
     pub(super) local: IpAddr,
@@ -122,9 +124,9 @@ pub struct Session {
     /// A transaction is open at the smarthost that was not brought to its end (RFC 5321 4.1.4).
     pub(super) is_reset_owed: bool,
     /// The smarthost judged a message on this connection.
-    has_served: bool,
-    fault: Option<Fault>,
-    fault_reply: Option<KeptReply>,
+    pub(super) has_served: bool,
+    pub(super) fault: Option<Fault>,
+    pub(super) fault_reply: Option<KeptReply>,
     pub(super) record: Record,
     pub(super) envelope: Envelope,
     pub(super) mail: Reader,
@@ -240,53 +242,9 @@ impl Session {
         }
     }
 
-    /// The connection is gone. A message that was under way becomes a fault of the route; so does a
-    /// connection that ended before the smarthost judged any message.
-    pub fn lost(&mut self) {
-        match self.state {
-            State::Closed | State::Quit => {}
-            State::Ready if self.has_served => {}
-            State::Handshake { .. } => self.fail(Fault::Tls(TlsFault::Handshake)),
-            State::Ready
-            | State::Greeting
-            | State::Hello { .. }
-            | State::StartTls { .. }
-            | State::Secret(_)
-            | State::Auth
-            | State::Transaction(_)
-            | State::MailData(_)
-            | State::Verdict { .. } => self.fail(Fault::Lost),
-        }
-        self.login = None;
-        self.state = State::Closed;
-    }
-
     /// When [`Session::expired`] is to be called; `None` without a connection.
     pub fn deadline(&self) -> Option<Instant> {
         (!matches!(self.state, State::Closed)).then_some(self.deadline)
-    }
-
-    /// The deadline has passed: an idle connection is ended politely, any other is given up.
-    pub fn expired(&mut self, now: &Now, output: &mut Buffer<'_>) -> Next {
-        if now.instant < self.deadline {
-            return Next::Continue;
-        }
-        match self.state {
-            State::Ready => self.quit(now, output),
-            State::Closed | State::Quit => {
-                self.state = State::Closed;
-                Next::Close
-            }
-            State::Handshake { .. }
-            | State::Greeting
-            | State::Hello { .. }
-            | State::StartTls { .. }
-            | State::Secret(_)
-            | State::Auth
-            | State::Transaction(_)
-            | State::MailData(_)
-            | State::Verdict { .. } => self.stop(Stop::Fault(Fault::Timeout), now, output),
-        }
     }
 
     /// True when [`Session::begin`] may be called.
@@ -341,22 +299,6 @@ impl Session {
     /// The reply that told the fault, if one did.
     pub fn fault_reply(&self) -> Option<&KeptReply> {
         self.fault_reply.as_ref()
-    }
-
-    /// Ends the connection as politely as its state allows. A message under way counts as if the connection
-    /// were lost.
-    pub fn quit(&mut self, now: &Now, output: &mut Buffer<'_>) -> Next {
-        let waits = matches!(self.state, State::Ready) && output.is_empty();
-        if waits {
-            output.append(b"QUIT\r\n");
-            self.state = State::Quit;
-            self.arm(now);
-            Next::Continue
-        } else {
-            self.record.finish(Ending::RouteFault(Fault::Lost));
-            self.leave(output);
-            Next::Close
-        }
     }
 
     fn read(&mut self, config: &Config, input: &mut Buffer<'_>) -> Result<bool, Stop> {
@@ -460,63 +402,6 @@ impl Session {
             self.record.finish(Ending::Tried);
             self.state = State::Ready;
         }
-    }
-
-    pub(super) fn fail(&mut self, fault: Fault) {
-        self.fault = Some(fault);
-        self.fault_reply = fault.is_told_by_reply().then(|| kept(self.replies.code(), self.replies.text()));
-        self.record.finish(Ending::RouteFault(fault));
-    }
-
-    pub(super) fn stop(&mut self, stop: Stop, now: &Now, output: &mut Buffer<'_>) -> Next {
-        match stop {
-            // Nothing that comes behind QUIT matters.
-            Stop::Fault(_) if matches!(self.state, State::Quit) => {}
-            Stop::Fault(fault) => self.fail(fault),
-            Stop::Damaged => self.record.finish(Ending::Damaged),
-            Stop::RefusedEarly => self.record.finish(Ending::Tried),
-            Stop::Farewell => {}
-        }
-        let is_refused = matches!(stop, Stop::Fault(Fault::Greeting | Fault::Hello));
-        if is_refused && output.is_empty() {
-            // RFC 5321 3.1: a server that greets with 554 waits for QUIT.
-            output.append(b"QUIT\r\n");
-            self.state = State::Quit;
-            self.arm(now);
-            return Next::Continue;
-        }
-        self.leave(output);
-        Next::Close
-    }
-
-    /// Says QUIT where it can't be taken for mail data, and is done.
-    fn leave(&mut self, output: &mut Buffer<'_>) {
-        match self.state {
-            // What isn't sent yet of the mail data must not arrive: its end would be an order to deliver.
-            State::MailData(_) => output.clear(),
-            State::Verdict { .. } if !output.is_empty() => output.clear(),
-            // Behind DATA a command could be taken for mail data (RFC 2920 3.1).
-            State::Transaction(transaction) if transaction.is_data_awaited() => {}
-            // Behind half a line it would be the rest of it.
-            State::Auth if !self.login.as_ref().is_some_and(Exchange::is_written) => output.clear(),
-            State::Greeting
-            | State::Hello { .. }
-            | State::StartTls { .. }
-            | State::Secret(_)
-            | State::Auth
-            | State::Ready
-            | State::Transaction(_)
-            | State::Verdict { .. } => {
-                if output.room() >= b"QUIT\r\n".len() {
-                    output.append(b"QUIT\r\n");
-                }
-            }
-            // Nothing goes in plain behind STARTTLS (SEC-tls-c).
-            State::Handshake { .. } => output.clear(),
-            State::Closed | State::Quit => {}
-        }
-        self.login = None;
-        self.state = State::Closed;
     }
 
     pub(super) fn arm(&mut self, now: &Now) {
