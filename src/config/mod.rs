@@ -19,7 +19,7 @@ use crate::smtp::path::is_domain;
 use crate::time::Duration;
 use file::{File, Table};
 
-pub use smarthost::{Login, Mechanism, SecretFile, Smarthost, TlsPolicy};
+pub use smarthost::{Login, Mechanism, SecretFile, Smarthost, TlsPolicy, USER_OCTETS_MAX};
 
 /// The file that is read when none is named.
 pub const PATH_DEFAULT: &str = "/etc/postern.toml";

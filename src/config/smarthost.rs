@@ -13,8 +13,8 @@ use crate::limits;
 
 /// Entries of `pins`: the key in use, its successor, and those of a few replicas.
 const PINS_COUNT_MAX: usize = 8;
-/// Octets of `user`; twice what a mailbox may have, so that each one-line AUTH fits.
-const USER_OCTETS_MAX: usize = 512;
+/// Octets of `user`: those of the longest mailbox.
+pub const USER_OCTETS_MAX: usize = 320;
 
 /// The next hop.
 #[derive(Clone, Debug)]

@@ -13,13 +13,17 @@ use base64ct::{Base64, Encoding as _};
 use zeroize::{Zeroize as _, Zeroizing};
 
 use crate::buffer::Buffer;
-use crate::config::{Login, Mechanism, SecretFile};
+use crate::config::{Login, Mechanism, SecretFile, USER_OCTETS_MAX};
+use crate::limits::DOMAIN_OCTETS_MAX;
 use crate::smtp::reply_reader::Severity;
 
 /// Octets of a secret; the longest access tokens have a few thousand.
-pub const SECRET_OCTETS_MAX: usize = 8192;
-/// RFC 4954 4: longer lines are not sent.
+pub const SECRET_OCTETS_MAX: usize = 7680;
+/// RFC 4954 4: longer lines are not sent. With the longest user, host and secret none is.
 const LINE_OCTETS_MAX: usize = 12288;
+const _: () = assert!(
+    encoded_octets(3 * USER_OCTETS_MAX + DOMAIN_OCTETS_MAX + SECRET_OCTETS_MAX + 64) <= LINE_OCTETS_MAX
+);
 /// RFC 4954 4: an initial response that would make the command longer follows on the first 334.
 const COMMAND_OCTETS_MAX: usize = 512;
 
@@ -75,7 +79,7 @@ impl fmt::Display for SecretFault {
             Self::Unreadable => "the secret's file can't be read",
             Self::Exposed => "the secret's file may be read by others; set its mode to 0600 or 0640",
             Self::Empty => "the secret's file is empty",
-            Self::Malformed => "the secret's file has not one line of up to 8192 octets",
+            Self::Malformed => "the secret's file has not one line of up to 7680 octets",
         })
     }
 }
@@ -91,8 +95,6 @@ pub enum LoginFault {
     NoMechanism,
     /// There is no secret.
     Secret(SecretFault),
-    /// User and secret together are too long for a line (RFC 4954 4).
-    TooLong,
 }
 
 impl LoginFault {
@@ -110,7 +112,6 @@ impl fmt::Display for LoginFault {
             Self::Unavailable => "it can't take a login now",
             Self::NoMechanism => "it offers no login that can be used",
             Self::Secret(fault) => return fault.fmt(f),
-            Self::TooLong => "user and secret are too long for a login",
         })
     }
 }
@@ -186,12 +187,7 @@ impl fmt::Debug for Exchange {
 
 impl Exchange {
     /// Begins to log in at `host` and `port`; the first line is to be written.
-    pub(super) fn new(
-        mechanism: Mechanism,
-        user: &str,
-        secret: &Secret,
-        (host, port): (&str, u16),
-    ) -> Result<Self, LoginFault> {
+    pub(super) fn new(mechanism: Mechanism, user: &str, secret: &Secret, (host, port): (&str, u16)) -> Self {
         let secret = secret.0.as_slice();
         let user = user.as_bytes();
         let port = port.to_string();
@@ -223,19 +219,16 @@ impl Exchange {
             line: Zeroizing::default(),
             written: 0,
         };
-        if encoded_octets(&exchange.response) > LINE_OCTETS_MAX || encoded_octets(user) > LINE_OCTETS_MAX {
-            return Err(LoginFault::TooLong);
-        }
         let command = ["AUTH ", mechanism.name()].concat();
         let has_initial_response = mechanism != Mechanism::Login
-            && command.len() + " ".len() + encoded_octets(&exchange.response) <= COMMAND_OCTETS_MAX;
+            && command.len() + " ".len() + encoded_octets(exchange.response.len()) <= COMMAND_OCTETS_MAX;
         if has_initial_response {
             exchange.line = line_of(&[command.as_bytes(), b" "], &exchange.response);
             exchange.step = Step::Said;
         } else {
             exchange.line = line_of(&[command.as_bytes()], b"");
         }
-        Ok(exchange)
+        exchange
     }
 
     /// Writes what there is room for; false when there was nothing to write.
@@ -284,15 +277,15 @@ impl Exchange {
     }
 }
 
-/// Octets of `octets` in base64, with CRLF.
-fn encoded_octets(octets: &[u8]) -> usize {
-    octets.len().div_ceil(3) * 4 + "\r\n".len()
+/// How many octets so many are in base64, with CRLF.
+const fn encoded_octets(octets: usize) -> usize {
+    octets.div_ceil(3) * 4 + "\r\n".len()
 }
 
 /// `head` and `octets` in base64 as a line, made without a copy that would stay.
 fn line_of(head: &[&[u8]], octets: &[u8]) -> Zeroizing<Vec<u8>> {
     let head_octets: usize = head.iter().map(|part| part.len()).sum();
-    let mut line = Zeroizing::new(vec![0; head_octets + encoded_octets(octets)]);
+    let mut line = Zeroizing::new(vec![0; head_octets + encoded_octets(octets.len())]);
     let mut at = 0;
     for part in head {
         line[at..at + part.len()].copy_from_slice(part);

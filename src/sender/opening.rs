@@ -57,18 +57,15 @@ impl Session {
         let login =
             config.smarthost.login.as_ref().expect("a secret is asked for only where there is a login");
         let place = (config.smarthost.host.as_str(), config.smarthost.port);
-        let exchange = secret
-            .map_err(LoginFault::Secret)
-            .and_then(|secret| Exchange::new(mechanism, &login.user, &secret, place));
-        match exchange {
-            Ok(exchange) => {
-                self.login = Some(exchange);
+        match secret {
+            Ok(secret) => {
+                self.login = Some(Exchange::new(mechanism, &login.user, &secret, place));
                 self.is_wipe_owed = true;
                 self.state = State::Auth;
                 self.arm(now);
                 Next::Continue
             }
-            Err(fault) => self.stop(Stop::Fault(Fault::Login(fault)), now, output),
+            Err(fault) => self.stop(Stop::Fault(Fault::Login(LoginFault::Secret(fault))), now, output),
         }
     }
 
