@@ -1,4 +1,5 @@
 """A certificate authority of our own, by openssl: certificates good and bad, all below one check's folder."""
+
 import datetime
 import subprocess
 
@@ -41,9 +42,27 @@ class Authority:
         (self.folder / "index").write_text("")
         (self.folder / "serial").write_text("1000\n")
         self.certificate, self.key = self.folder / "authority.pem", self.folder / "authority.key"
-        openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", self.key,
-                "-out", self.certificate, "-days", 3650, "-subj", f"/CN={name}", "-config", self.config("DNS:unused"),
-                "-extensions", "root")
+        openssl(
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:P-256",
+            "-nodes",
+            "-keyout",
+            self.key,
+            "-out",
+            self.certificate,
+            "-days",
+            3650,
+            "-subj",
+            f"/CN={name}",
+            "-config",
+            self.config("DNS:unused"),
+            "-extensions",
+            "root",
+        )
 
     def config(self, san):
         path = self.folder / "openssl.cnf"
@@ -55,10 +74,40 @@ class Authority:
         pem, key_path, request = (self.folder / f"{name}.{end}" for end in ("pem", "key", "csr"))
         config = self.config(san)
         kind = ["rsa:2048"] if key == "rsa" else ["ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
-        openssl("req", "-new", "-newkey", *kind, "-nodes", "-keyout", key_path, "-out", request, "-subj", f"/CN={name}",
-                "-config", config)
-        openssl("ca", "-batch", "-config", config, "-cert", self.certificate, "-keyfile", self.key, "-in", request,
-                "-out", pem, "-startdate", day(first_day), "-enddate", day(last_day), "-notext")
+        openssl(
+            "req",
+            "-new",
+            "-newkey",
+            *kind,
+            "-nodes",
+            "-keyout",
+            key_path,
+            "-out",
+            request,
+            "-subj",
+            f"/CN={name}",
+            "-config",
+            config,
+        )
+        openssl(
+            "ca",
+            "-batch",
+            "-config",
+            config,
+            "-cert",
+            self.certificate,
+            "-keyfile",
+            self.key,
+            "-in",
+            request,
+            "-out",
+            pem,
+            "-startdate",
+            day(first_day),
+            "-enddate",
+            day(last_day),
+            "-notext",
+        )
         return pem, key_path
 
 
@@ -67,16 +116,36 @@ def self_signed(world, name="self-signed", san="DNS:localhost, IP:127.0.0.1", is
     folder = world.folder_for(name)
     pem, key = folder / "own.pem", folder / "own.key"
     extra = [] if is_authority else ["-addext", "basicConstraints=critical,CA:FALSE"]
-    openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", pem, "-days", 100,
-            "-subj", "/CN=own", "-addext", f"subjectAltName={san}", *extra)
+    openssl(
+        "req",
+        "-x509",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-keyout",
+        key,
+        "-out",
+        pem,
+        "-days",
+        100,
+        "-subj",
+        "/CN=own",
+        "-addext",
+        f"subjectAltName={san}",
+        *extra,
+    )
     return pem, key
 
 
 def pin(certificate):
     """The SHA-256 of the public key, in base64, as an administrator would make it."""
-    command = (f"openssl x509 -in {certificate} -pubkey -noout | openssl pkey -pubin -outform der "
-               "| openssl dgst -sha256 -binary | base64")
-    return subprocess.run(["sh", "-c", command], check=True, capture_output=True, text=True, timeout=60).stdout.strip()
+    command = (
+        f"openssl x509 -in {certificate} -pubkey -noout | openssl pkey -pubin -outform der "
+        "| openssl dgst -sha256 -binary | base64"
+    )
+    return subprocess.run(
+        ["sh", "-c", command], check=True, capture_output=True, text=True, timeout=60
+    ).stdout.strip()
 
 
 def day(offset):

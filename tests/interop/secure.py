@@ -1,4 +1,5 @@
 """The secure smarthost: TLS and AUTH as they should be, and wrong in each way that a check asks for. One thread a connection."""
+
 import base64
 import socket
 import ssl
@@ -20,8 +21,22 @@ class Secure:
     refusal      the reply to a wrong login; `endless`: every AUTH line is answered with 334
     """
 
-    def __init__(self, world, certificate=None, *, tls="starttls", version=None, behave="", mechanisms=("PLAIN", "LOGIN"),
-                 plain_mechanisms=(), logins=None, refusal="535 5.7.8 wrong", endless=False, old_form=False, limits=True):
+    def __init__(
+        self,
+        world,
+        certificate=None,
+        *,
+        tls="starttls",
+        version=None,
+        behave="",
+        mechanisms=("PLAIN", "LOGIN"),
+        plain_mechanisms=(),
+        logins=None,
+        refusal="535 5.7.8 wrong",
+        endless=False,
+        old_form=False,
+        limits=True,
+    ):
         self.tls, self.behave = tls, behave
         self.mechanisms, self.plain_mechanisms = mechanisms, plain_mechanisms
         self.logins, self.refusal, self.endless, self.old_form = logins, refusal, endless, old_form
@@ -104,7 +119,9 @@ class Seen:
         self.version, self.is_resumed = self.socket.version(), self.socket.session_reused
 
     def say(self, *lines):
-        texts = [line if index == len(lines) - 1 else f"{line[:3]}-{line[4:]}" for index, line in enumerate(lines)]
+        texts = [
+            line if index == len(lines) - 1 else f"{line[:3]}-{line[4:]}" for index, line in enumerate(lines)
+        ]
         self.socket.sendall("".join(f"{text}\r\n" for text in texts).encode())
 
     def receive(self):
@@ -192,7 +209,9 @@ class Seen:
             answer = words[2] if len(words) > 2 else self.ask("")
             _, user, secret = base64.b64decode(answer).decode().split("\0")
         elif mechanism == "LOGIN":
-            user, secret = (base64.b64decode(self.ask(prompt)).decode() for prompt in ("VXNlcm5hbWU6", "not base64!"))
+            user, secret = (
+                base64.b64decode(self.ask(prompt)).decode() for prompt in ("VXNlcm5hbWU6", "not base64!")
+            )
         else:
             answer = base64.b64decode(words[2] if len(words) > 2 else self.ask("")).decode()
             fields = answer.split("\x01")

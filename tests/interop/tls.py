@@ -1,4 +1,5 @@
 """TLS and AUTH to the smarthost: a local authority, certificates good and bad, and a man in the middle."""
+
 import base64
 import os
 import ssl
@@ -34,9 +35,12 @@ def relay_to(world, server, *, name="relay", retry='route_longest = "1s"\nauth =
     def show_no_secret():
         log = relay.log()
         for secret in (PASSWORD, "wrong password"):
-            encoded = (base64.b64encode(octets).decode() for octets in
-                       (secret.encode(), f"\0{USER}\0{secret}".encode()))
+            encoded = (
+                base64.b64encode(octets).decode()
+                for octets in (secret.encode(), f"\0{USER}\0{secret}".encode())
+            )
             expect(not any(text in log for text in (secret, *encoded)), "the secret is in the log")
+
     world.stack.callback(show_no_secret)
     return relay.start({"RUST_LOG": "trace"})
 
@@ -49,12 +53,17 @@ def hand_in(relay, count=1, prefix="m", octets=600):
 
 
 def expect_mail(server, relay, count=1, seconds=20):
-    expect(Sink.wait_until(lambda: len(server.mail) >= count, seconds),
-           f"{len(server.mail)} of {count} messages, {relay.log_tail()}")
+    expect(
+        Sink.wait_until(lambda: len(server.mail) >= count, seconds),
+        f"{len(server.mail)} of {count} messages, {relay.log_tail()}",
+    )
 
 
 def expect_fault(relay, words, seconds=20):
-    expect(Sink.wait_until(lambda: f'fault="{words}' in relay.log(), seconds), f"no fault {words!r}: {relay.log_tail()}")
+    expect(
+        Sink.wait_until(lambda: f'fault="{words}' in relay.log(), seconds),
+        f"no fault {words!r}: {relay.log_tail()}",
+    )
 
 
 def expect_nothing_in_plain(server):
@@ -64,7 +73,10 @@ def expect_nothing_in_plain(server):
             is_tls = line[:1] in (b"\x16", b"\x15", b"\x17", b"\x14")
             if is_tls:
                 break
-            expect(line in (b"", b"STARTTLS", b"QUIT") or line.startswith((b"EHLO ", b"HELO ")), f"in plain: {line!r}")
+            expect(
+                line in (b"", b"STARTTLS", b"QUIT") or line.startswith((b"EHLO ", b"HELO ")),
+                f"in plain: {line!r}",
+            )
 
 
 @check("tls.milestone", 60)
@@ -76,14 +88,18 @@ def milestone(world):
     for tls in ("starttls", "implicit"):
         for host in ("localhost", "127.0.0.1"):
             server = Secure(world, certificate, tls=tls)
-            relay = relay_to(world, server, name=f"{tls}-{host}", host=host, tls=tls, ca_file=str(authority.certificate))
+            relay = relay_to(
+                world, server, name=f"{tls}-{host}", host=host, tls=tls, ca_file=str(authority.certificate)
+            )
             messages = hand_in(relay)
             expect_mail(server, relay)
             changed = mail.difference(messages[0], server.mail[0])
             expect(not changed, f"{tls}: {changed}")
             seen = server.sessions[-1]
             expect(seen.version == "TLSv1.3", f"{tls}: {seen.version}")
-            expect(server.names[-1:] == (["localhost"] if host == "localhost" else [None]), f"SNI {server.names}")
+            expect(
+                server.names[-1:] == (["localhost"] if host == "localhost" else [None]), f"SNI {server.names}"
+            )
             expect_nothing_in_plain(server)
             figures.append(f"{tls} {host} {seen.version}")
             relay.terminate()
@@ -99,15 +115,31 @@ def certificates(world):
     ca = {"ca_file": str(authority.certificate)}
     wrong_pin = pin(authority.issue("other")[0])
     bad = {
-        "wrong-name": (authority.issue("wrong-name", "DNS:mail.other.example"), ca, "its certificate is for another name"),
-        "no-san": (authority.issue("localhost", "email:localhost"), ca, "its certificate is for another name"),
-        "expired": (authority.issue("expired", first_day=-30, last_day=-1), ca, "its certificate has expired"),
+        "wrong-name": (
+            authority.issue("wrong-name", "DNS:mail.other.example"),
+            ca,
+            "its certificate is for another name",
+        ),
+        "no-san": (
+            authority.issue("localhost", "email:localhost"),
+            ca,
+            "its certificate is for another name",
+        ),
+        "expired": (
+            authority.issue("expired", first_day=-30, last_day=-1),
+            ca,
+            "its certificate has expired",
+        ),
         "not-yet": (authority.issue("not-yet", first_day=1), ca, "its certificate is not valid yet"),
         "stranger": (stranger.issue("strange"), ca, "its certificate is from no trusted authority"),
         "system": (good, {}, "its certificate is from no trusted authority"),
         "self-signed": (own, ca, "its certificate is from no trusted authority"),
         "pin-mismatch": (good, {"pins": [wrong_pin]}, "its certificate has none of the pinned keys"),
-        "own-wrong-name": (own, {"ca_file": str(own[0]), "host": "ip6-localhost"}, "its certificate is for another name"),
+        "own-wrong-name": (
+            own,
+            {"ca_file": str(own[0]), "host": "ip6-localhost"},
+            "its certificate is for another name",
+        ),
     }
     secret = secret_file(world)
     for name, (certificate, keys, fault) in bad.items():
@@ -115,12 +147,18 @@ def certificates(world):
             server = Secure(world, certificate, tls=tls, logins={USER: PASSWORD})
             keys = {"host": "localhost", **keys}
             if keys["host"] != "localhost":
-                keys["host"] = "localhost.localdomain" if "localhost.localdomain" in open("/etc/hosts").read() else "127.0.0.1"
+                keys["host"] = (
+                    "localhost.localdomain"
+                    if "localhost.localdomain" in open("/etc/hosts").read()
+                    else "127.0.0.1"
+                )
             if name == "own-wrong-name":
                 certificate = self_signed(world, f"own-{tls}", "DNS:elsewhere")
                 server.context.load_cert_chain(*certificate)
                 keys["ca_file"] = str(certificate[0])
-            relay = relay_to(world, server, name=f"{name}-{tls}", tls=tls, user=USER, password_file=secret, **keys)
+            relay = relay_to(
+                world, server, name=f"{name}-{tls}", tls=tls, user=USER, password_file=secret, **keys
+            )
             hand_in(relay)
             expect_fault(relay, fault)
             expect(not server.mail and not server.logins_tried(), f"{name}: something went on")
@@ -150,8 +188,12 @@ def versions(world):
     certificate = authority.issue("good")
     Version = ssl.TLSVersion
     figures = []
-    for name, version, is_fine in (("1.0", Version.TLSv1, False), ("1.1", Version.TLSv1_1, False),
-                                   ("1.2", Version.TLSv1_2, True), ("1.3", Version.TLSv1_3, True)):
+    for name, version, is_fine in (
+        ("1.0", Version.TLSv1, False),
+        ("1.1", Version.TLSv1_1, False),
+        ("1.2", Version.TLSv1_2, True),
+        ("1.3", Version.TLSv1_3, True),
+    ):
         server = Secure(world, certificate, version=(version, version))
         relay = relay_to(world, server, name=name, ca_file=str(authority.certificate))
         hand_in(relay)
@@ -165,7 +207,9 @@ def versions(world):
             expect(not isinstance(seen.error, ssl.SSLError), f"closed without close_notify: {seen.error}")
             hand_in(relay, prefix="second")
             expect_mail(server, relay, 2)
-            expect(server.sessions[-1] is not seen and server.sessions[-1].is_resumed, f"{name}: no resumption")
+            expect(
+                server.sessions[-1] is not seen and server.sessions[-1].is_resumed, f"{name}: no resumption"
+            )
             figures.append(f"{name} resumed")
         relay.kill()
     return ", ".join(figures)
@@ -178,25 +222,42 @@ def downgrade(world):
     certificate = authority.issue("good")
     secret = secret_file(world)
     cases = {
-        "strip": "it does not offer STARTTLS", "refuse": "it refused STARTTLS", "inject": "octets in plain came behind",
-        "garbage": "the TLS handshake failed", "drop": "the TLS handshake failed",
+        "strip": "it does not offer STARTTLS",
+        "refuse": "it refused STARTTLS",
+        "inject": "octets in plain came behind",
+        "garbage": "the TLS handshake failed",
+        "drop": "the TLS handshake failed",
     }
     for behave, fault in cases.items():
-        server = Secure(world, certificate, behave=behave, plain_mechanisms=["PLAIN", "LOGIN"], logins={USER: PASSWORD})
-        relay = relay_to(world, server, name=behave, user=USER, password_file=secret, ca_file=str(authority.certificate))
+        server = Secure(
+            world, certificate, behave=behave, plain_mechanisms=["PLAIN", "LOGIN"], logins={USER: PASSWORD}
+        )
+        relay = relay_to(
+            world, server, name=behave, user=USER, password_file=secret, ca_file=str(authority.certificate)
+        )
         hand_in(relay)
         expect_fault(relay, fault)
         expect(Sink.wait_until(lambda: len(server.sessions) > 2, 20), "no further try")
         expect(not server.mail and not server.logins_tried(), f"{behave}: something went on")
         expect_nothing_in_plain(server)
-        expect("deferred" not in relay.log() and "failed" not in relay.log().replace("handshake failed", ""), "the message was charged")
+        expect(
+            "deferred" not in relay.log() and "failed" not in relay.log().replace("handshake failed", ""),
+            "the message was charged",
+        )
         server.behave = ""
         expect_mail(server, relay)
         relay.kill()
     for tls, behave in (("starttls", "stall"), ("implicit", "stall"), ("implicit", "plain")):
         server = Secure(world, certificate, tls=tls, behave=behave, logins={USER: PASSWORD})
-        relay = relay_to(world, server, name=f"{tls}-{behave}", tls=tls, user=USER, password_file=secret,
-                         ca_file=str(authority.certificate))
+        relay = relay_to(
+            world,
+            server,
+            name=f"{tls}-{behave}",
+            tls=tls,
+            user=USER,
+            password_file=secret,
+            ca_file=str(authority.certificate),
+        )
         hand_in(relay)
         if behave == "plain":
             expect_fault(relay, "the TLS handshake failed")
@@ -230,7 +291,9 @@ def login(world):
             else:
                 expect_fault(relay, "it refused the login")
                 expect(not server.mail and server.logins_tried() == 1, "it went on after a refused login")
-                expect('reply="535 5.7.8 wrong"' in relay.log() and "waiting=3" in relay.log(), relay.log_tail())
+                expect(
+                    'reply="535 5.7.8 wrong"' in relay.log() and "waiting=3" in relay.log(), relay.log_tail()
+                )
             expect_nothing_in_plain(server)
             relay.kill()
     for name, keys, server_keys, words in (
