@@ -18,6 +18,7 @@ use super::connection::{Pumped, Socket};
 use super::dial::{Connected, Dials};
 use super::listener::{self, LISTENERS_MAX};
 use super::resolver::{NAMES_MAX, NameIndex, Resolver, Source};
+use super::upstream::Upstream;
 use super::{StartError, clock, on_link};
 use crate::config::Config;
 use crate::limits::{RECEIVER_SESSIONS, SENDER_CONNECTIONS};
@@ -36,7 +37,8 @@ const ACCEPT_REST: Duration = Duration::from_s(1);
 const STOP_WITHIN: Duration = Duration::from_s(1);
 
 const SIGNALS: Token = Token(0);
-const LISTENERS: usize = 1;
+const CLOCK: Token = Token(1);
+const LISTENERS: usize = 2;
 const SLOTS: usize = LISTENERS + LISTENERS_MAX;
 const SLOTS_COUNT: usize = RECEIVER_SESSIONS + SENDER_CONNECTIONS;
 const NAMES: usize = SLOTS + SLOTS_COUNT;
@@ -86,6 +88,7 @@ struct Driver {
     signals: Signals,
     relay: Relay<SpoolFile>,
     smarthost: (String, u16),
+    upstream: Upstream,
     listeners: heapless::Vec<Listening, LISTENERS_MAX>,
     addresses: Vec<SocketAddr>,
     slots: Box<[Slot]>,
@@ -103,6 +106,7 @@ impl EventLoop {
     /// What of the configuration can't be had from the system.
     pub fn start(config: Config) -> Result<Self, StartError> {
         let now = clock::now();
+        let upstream = Upstream::new(&config)?;
         let blocks = u32::try_from(config.spool.octets / BLOCK_OCTETS as u64).unwrap_or(u32::MAX);
         let start = Start { blocks, seed: clock::seed(), now: now.instant };
         let (spool, recovery) = start_at(&config.spool.path, config.spool.volatile, start)
@@ -110,6 +114,7 @@ impl EventLoop {
         let poll = Poll::new().map_err(StartError::System)?;
         let mut signals = Signals::new([SIGTERM, SIGINT, SIGUSR1]).map_err(StartError::System)?;
         poll.registry().register(&mut signals, SIGNALS, Interest::READABLE).map_err(StartError::System)?;
+        upstream.watch_clock(poll.registry(), CLOCK).map_err(StartError::System)?;
         let mut listeners = heapless::Vec::new();
         let mut addresses = Vec::new();
         for listen in &config.listen {
@@ -144,6 +149,7 @@ impl EventLoop {
             signals,
             relay: Relay::new(config, spool, clock::seed()),
             smarthost,
+            upstream,
             listeners,
             addresses,
             slots: (0..SLOTS_COUNT).map(slot).collect(),
@@ -193,8 +199,8 @@ impl Driver {
         if self.slots.iter().any(|slot| slot.is_runnable) || self.may_accept() {
             return Some(std::time::Duration::ZERO);
         }
-        let due = [self.relay.deadline(now), self.dials.deadline(), self.accept_at, self.stop_at];
-        let due = due.into_iter().flatten().min()?;
+        let due = [self.relay.deadline(now), self.dials.deadline(), self.upstream.watch_at()];
+        let due = due.into_iter().chain([self.accept_at, self.stop_at]).flatten().min()?;
         Some(std::time::Duration::from_millis(due.since(now).0))
     }
 
@@ -208,6 +214,11 @@ impl Driver {
         let token = event.token();
         if token == SIGNALS {
             self.signalled(now);
+            return;
+        }
+        if token == CLOCK {
+            self.upstream.take_clock_step();
+            self.relay.clock_stepped(now);
             return;
         }
         let place = token.0 & ((1 << PLACE_BITS) - 1);
@@ -330,7 +341,7 @@ impl Driver {
     fn pump(&mut self, now: &Now, index: usize) {
         let slot = &mut self.slots[index];
         let Link::Open(socket) = &mut slot.link else { return };
-        match socket.pump(now, connection_at(index), &mut self.relay) {
+        match socket.pump(now, connection_at(index), &mut self.relay, &mut self.upstream) {
             Pumped::Idle => slot.is_runnable = false,
             Pumped::Runnable => slot.is_runnable = true,
             Pumped::Over => self.drop_socket(now, index),
@@ -376,6 +387,9 @@ impl Driver {
     fn expire(&mut self, now: &Now) {
         self.relay.expire(now);
         self.pump_touched(now);
+        if self.upstream.has_new_secret(self.relay.rests_for_login(), now.instant) {
+            self.relay.secret_changed(now);
+        }
         self.dials.expire(now.instant, self.poll.registry());
     }
 

@@ -96,7 +96,7 @@ class Resolved:
         self.sink = Sink(world, free_port()).start()
         self.conf = world.folder / "resolv.conf"
         self.write(*lines)
-        self.relay = Relay(world, self.sink.port, host=HOST)
+        self.relay = Relay(world, self.sink.port, smarthost=f'host = "{HOST}"\ntls = "none"\n')
         mount = f"mount --bind {self.conf} /etc/resolv.conf && exec \"$@\""
         self.relay.wrapper = ["unshare", "--mount", "sh", "-c", mount, "sh"]
         self.relay.start()
