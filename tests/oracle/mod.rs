@@ -96,6 +96,8 @@ pub(crate) enum Mishap {
     None,
     /// The next sync fails.
     Sync,
+    /// The next sync fails, and then the cache forgets what it calls clean: reading shows what the medium has.
+    SyncAndEviction,
     /// The write behind so many good ones fails, and leaves so much.
     Write(u64, Effect),
     /// Whichever call comes behind so many good ones.
@@ -143,6 +145,8 @@ pub(crate) struct World {
     blocks: u32,
     /// Messages of this run that could not be read, or blocks of which that may be so.
     aside: u32,
+    /// Results that were written before a failed sync may be lost with the cache.
+    was_evicted: bool,
 }
 
 /// A verdict in words; the first one is the kind.
@@ -242,6 +246,7 @@ impl Remains {
             in_flight: self.in_flight,
             blocks: self.blocks,
             aside: 0,
+            was_evicted: false,
         }
     }
 }
@@ -310,7 +315,7 @@ impl World {
     pub(crate) fn apply(&mut self, op: Op, mishap: Mishap) -> Result<bool, String> {
         let (call, skip, effect) = match mishap {
             Mishap::None => (None, 0, Effect::Nothing),
-            Mishap::Sync => (Some(Call::Sync), 0, Effect::Nothing),
+            Mishap::Sync | Mishap::SyncAndEviction => (Some(Call::Sync), 0, Effect::Nothing),
             Mishap::Write(skip, effect) => (Some(Call::Write), skip, effect),
             Mishap::Call(skip, effect) => (Some(Call::Any), skip, effect),
         };
@@ -335,6 +340,10 @@ impl World {
         }
         if mishap != Mishap::None && !self.disk.is_frozen() {
             self.disk.heal();
+        }
+        if mishap == Mishap::SyncAndEviction && self.disk.calls().failed > failed {
+            self.disk.evict(Choice::Seeded(self.disk.calls().all()));
+            self.was_evicted = true;
         }
         applied
     }
@@ -471,7 +480,8 @@ impl World {
             return Err(format!("LOSS: m{} has a receipt and never goes to the queue", accepted[0]));
         }
         let is_good = self.disk.calls().good_syncs > syncs;
-        if is_good && self.disk.calls().failed == self.failed_calls && !self.store.is_failing() {
+        let is_mended = self.disk.calls().failed == self.failed_calls && !self.store.is_failing();
+        if is_good && is_mended && !self.was_evicted {
             self.everything_is_durable();
         }
         Ok(true)
@@ -575,8 +585,30 @@ impl World {
             let (failing, deadline) = (self.store.is_failing(), self.store.deadline());
             return Err(format!("STUCK: failing {failing}, settling owed {is_owed}, deadline {deadline:?}"));
         }
+        if std::mem::take(&mut self.was_evicted) {
+            self.read_states_again();
+        }
         self.everything_is_durable();
         Ok(())
+    }
+
+    /// Results that were written but never durable may be lost with the cache: what the store says now is true.
+    fn read_states_again(&mut self) {
+        for number in self.live() {
+            let index = self.known[number].index.expect("a live message has one");
+            let known = &mut self.known[number];
+            let mut states = states_of(&known.history[0]);
+            if self.store.states(index, &mut states).is_err() {
+                known.index = None;
+                self.aside += 1;
+                continue;
+            }
+            let states: Vec<u8> = states.iter().map(verdict::state_octet).collect();
+            if states != known.history[known.written] && known.history[known.durable..].contains(&states) {
+                known.history.push(states);
+                known.written = known.history.len() - 1;
+            }
+        }
     }
 
     /// Ends all: every message is delivered and every notice sent, and the spool is as empty as a new one.
