@@ -96,7 +96,8 @@ pub(crate) enum Mishap {
     None,
     /// The next sync fails.
     Sync,
-    /// The next sync fails, and then the cache forgets what it calls clean: reading shows what the medium has.
+    /// The next sync fails, and then the cache forgets what it calls clean: reading shows what the medium
+    /// has.
     SyncAndEviction,
     /// The write behind so many good ones fails, and leaves so much.
     Write(u64, Effect),
@@ -592,7 +593,8 @@ impl World {
         Ok(())
     }
 
-    /// Results that were written but never durable may be lost with the cache: what the store says now is true.
+    /// Results that were written but never durable may be lost with the cache: what the store says now is
+    /// true.
     fn read_states_again(&mut self) {
         for number in self.live() {
             let index = self.known[number].index.expect("a live message has one");
