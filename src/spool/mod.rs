@@ -12,6 +12,7 @@
 //! it is durably gone. Every start is a recovery.
 //!
 //! Absent on purpose: files a message, directories, a journal, in-place changes, compression, a shutdown.
+mod balance;
 mod block_map;
 mod device;
 mod draft;
@@ -26,6 +27,7 @@ mod settle;
 mod store;
 mod table;
 
+pub use balance::Balance;
 pub use device::{BLOCK_OCTETS, Block, BlockIndex, Device, DeviceError};
 pub use envelope::{
     Envelope, KeptReply, MessageId, Notify, Protocol, REPLIES_KEPT, Recipient, RecipientState,
