@@ -1,6 +1,6 @@
-//! A login that is refused while much mail waits, over a day of simulated time: nothing is charged to a message, the
-//! account is not hammered, and all leaves over one login when the secret is right (AUTH-c-h). And a clock that nobody
-//! has set: relaying over TLS waits for it (TLS-c-f).
+//! A login that is refused while much mail waits, over a day of simulated time: nothing is charged to a
+//! message, the account is not hammered, and all leaves over one login when the secret is right (AUTH-c-h).
+//! And a clock that nobody has set: relaying over TLS waits for it (TLS-c-f).
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
@@ -231,7 +231,8 @@ fn somebody_who_asks_is_obeyed_at_once() {
     assert_eq!((world.relayed, world.logins.len()), (MESSAGES, logins));
 }
 
-/// TLS-c-f: no connection is made while certificates can't be judged, and mail leaves as soon as the clock is set.
+/// TLS-c-f: no connection is made while certificates can't be judged, and mail leaves as soon as the clock is
+/// set.
 #[test]
 fn an_unset_clock_holds_verified_tls_up() {
     let without_login = "[smarthost]\nhost = \"smtp.example.com\"\n";

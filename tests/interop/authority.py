@@ -112,7 +112,7 @@ class Authority:
 
 
 def self_signed(world, name="self-signed", san="DNS:localhost, IP:127.0.0.1", is_authority=True):
-    """(certificate, key) as devices and small servers make them: with openssl's own defaults, or without CA:TRUE."""
+    """(certificate, key) as devices and small servers make them: by openssl's defaults, or without CA:TRUE."""
     folder = world.folder_for(name)
     pem, key = folder / "own.pem", folder / "own.key"
     extra = [] if is_authority else ["-addext", "basicConstraints=critical,CA:FALSE"]

@@ -1,4 +1,7 @@
-"""The secure smarthost: TLS and AUTH as they should be, and wrong in each way that a check asks for. One thread a connection."""
+"""The secure smarthost: TLS and AUTH as they should be, and wrong in each way that a check asks for.
+
+One thread a connection.
+"""
 
 import base64
 import socket
@@ -15,7 +18,8 @@ class Secure:
     tls          "starttls", "implicit" or "none"
     certificate  (certificate, key) in PEM
     version      (lowest, highest) of ssl.TLSVersion, if not the usual
-    behave       what STARTTLS does: "" (as it should), "strip", "refuse", "inject", "garbage", "stall", "drop", "plain" (implicit only)
+    behave       what STARTTLS does: "" (as it should), "strip", "refuse", "inject", "garbage", "stall", "drop";
+                 with implicit TLS "stall" or "plain"
     mechanisms   what AUTH offers, inside TLS; `plain_mechanisms` before it
     logins       {user: secret}
     refusal      the reply to a wrong login; `endless`: every AUTH line is answered with 334

@@ -39,7 +39,10 @@ mech_list: PLAIN LOGIN
 
 
 def secure_postfix(world):
-    """A Postfix that takes mail behind a login in TLS only: its two ports, its maildir, the authority, its certificate."""
+    """A Postfix that takes mail behind a login in TLS only.
+
+    Returns its two ports, its maildir, the authority, its certificate.
+    """
     expect(os.geteuid() == 0, "a private Postfix needs root")
     port, implicit = free_port(), free_port()
     authority = Authority(world)
@@ -117,7 +120,8 @@ port, certificate, key, tls, user, password = sys.argv[1:]
 
 class Handler:
     async def handle_DATA(self, server, session, envelope):
-        print(json.dumps([envelope.mail_from, envelope.original_content.hex(), session.authenticated]), flush=True)
+        taken = [envelope.mail_from, envelope.original_content.hex(), session.authenticated]
+        print(json.dumps(taken), flush=True)
         return "250 2.0.0 taken"
 
 def judge(server, session, envelope, mechanism, data):
@@ -127,10 +131,14 @@ def judge(server, session, envelope, mechanism, data):
 async def main():
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
-    starttls = {"tls_context": context, "require_starttls": True} if tls == "starttls" else {"auth_require_tls": False}
-    make = lambda: SMTP(Handler(), authenticator=judge, auth_required=True, hostname="aio.test.example", **starttls)
-    server = await asyncio.get_running_loop().create_server(make, "127.0.0.1", int(port),
-                                                            ssl=None if tls == "starttls" else context)
+    settings = {"authenticator": judge, "auth_required": True, "hostname": "aio.test.example"}
+    if tls == "starttls":
+        settings |= {"tls_context": context, "require_starttls": True}
+    else:
+        settings |= {"auth_require_tls": False}
+    make = lambda: SMTP(Handler(), **settings)
+    implicit = None if tls == "starttls" else context
+    server = await asyncio.get_running_loop().create_server(make, "127.0.0.1", int(port), ssl=implicit)
     await server.serve_forever()
 
 asyncio.run(main())

@@ -217,7 +217,7 @@ def versions(world):
 
 @check("tls.downgrade", 120)
 def downgrade(world):
-    """The offer taken away, refused, or spoiled: nothing but EHLO, STARTTLS and QUIT in plain, on this connection or the next."""
+    """The offer taken away, refused, or spoiled: nothing but EHLO, STARTTLS and QUIT in plain, then or later."""
     authority = Authority(world)
     certificate = authority.issue("good")
     secret = secret_file(world)
@@ -274,7 +274,7 @@ def downgrade(world):
 
 @check("tls.login", 120)
 def login(world):
-    """Each mechanism, right and wrong; the best one offered; nothing without an offer; the old form of the offer."""
+    """Each mechanism, right and wrong; the best one offered; nothing without an offer; the old form of it."""
     authority = Authority(world)
     certificate = authority.issue("good")
     ca = {"ca_file": str(authority.certificate)}
@@ -332,7 +332,7 @@ def login(world):
 
 @check("tls.wrong_password", 180)
 def wrong_password(world):
-    """500 messages wait for the right password without a charge, and leave over one login as soon as it is there."""
+    """500 messages wait for the right password without a charge, and leave over one login when it is there."""
     authority = Authority(world)
     server = Secure(world, authority.issue("good"), logins={USER: PASSWORD})
     path = secret_file(world, "wrong password")

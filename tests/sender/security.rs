@@ -30,11 +30,11 @@ fn play(keys: &str, script: &str) {
 
 fn base64(octets: &[u8]) -> String {
     let mut encoded = vec![0; octets.len().div_ceil(3) * 4];
-    Base64::encode(octets, &mut encoded).unwrap().to_owned()
+    Base64::encode(octets, &mut encoded).expect("the room was computed").to_owned()
 }
 
-/// TLS-c-a, SEC-tls-b: nothing but EHLO and QUIT goes where STARTTLS is not offered, discarded, or behind HELO; nothing
-/// but STARTTLS besides where it is refused.
+/// TLS-c-a, SEC-tls-b: nothing but EHLO and QUIT goes where STARTTLS is not offered, discarded, or behind
+/// HELO; nothing but STARTTLS besides where it is refused.
 #[test]
 fn without_tls_nothing_goes() {
     for hello in ["S: 250-smarthost\nS: 250 AUTH PLAIN", "S: 250 smarthost"] {
@@ -111,7 +111,8 @@ fn what_was_learned_before_tls_is_forgotten() {
 #[test]
 fn octets_behind_the_reply_to_starttls_are_fatal() {
     for injected in ["250-smarthost\\r\\n250 AUTH PLAIN\\r\\n", "2", "\\r\\n", "\u{16}"] {
-        // In pieces they come behind the reply that asks for TLS, and are not read at all: that is the driver's part.
+        // In pieces they come behind the reply that asks for TLS, and are not read at all: that is the
+        // driver's part.
         let mut rig = Rig::secure(usize::MAX, LOGIN);
         rig.play(&format!(
             "S: 220 smarthost\nC: EHLO relay.site.example\nS: 250-a\nS: 250 STARTTLS\nC: STARTTLS\nS~ 220 go\\r\\n{injected}
@@ -332,8 +333,8 @@ fn an_endless_exchange_is_cancelled() {
         fault Login(Refused)", base64(b"user=me\x01auth=Bearer t\x01\x01")));
 }
 
-/// AUTH-c-h, AUTH-c-i: 5yz is a refusal, 4yz is for now, 421 as everywhere; silence, a reply before the line, and the
-/// end. No message has been begun, so none is charged.
+/// AUTH-c-h, AUTH-c-i: 5yz is a refusal, 4yz is for now, 421 as everywhere; silence, a reply before the line,
+/// and the end. No message has been begun, so none is charged.
 #[test]
 fn each_reply_to_the_login_is_a_fault_of_the_route() {
     let plain = base64(b"\0me\0hunter2");
@@ -394,7 +395,8 @@ fn a_login_in_plain_is_allowed_by_name() {
     );
 }
 
-/// SEC-cred-a: nothing that can be printed has the secret in it, and no memory of ours keeps it behind the login.
+/// SEC-cred-a: nothing that can be printed has the secret in it, and no memory of ours keeps it behind the
+/// login.
 #[test]
 fn the_secret_is_shown_and_kept_nowhere() {
     let plain = base64(b"\0me\0hunter2");
