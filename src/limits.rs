@@ -89,6 +89,10 @@ pub const BLOCK_BITS: usize = 3;
 pub const MESSAGE_ENTRY_OCTETS: usize = 48;
 /// Octets of one message in the queue, at most.
 pub const QUEUE_ENTRY_OCTETS: usize = 25;
+/// Hosts whose addresses are known or being asked for at once.
+pub const RESOLVED_NAMES: usize = 4;
+/// Octets of one of them, at most.
+pub const RESOLVED_NAME_OCTETS: usize = 2048;
 
 /// Clients that are remembered: twice as many as can be served at once, and some.
 pub const LEDGER_CLIENTS: usize = {
@@ -116,6 +120,7 @@ pub const RESERVED: &[(&str, usize, usize)] = &[
     ("queue's messages", QUEUED_MESSAGES, QUEUE_ENTRY_OCTETS),
     ("clients' ledger", LEDGER_CLIENTS, LEDGER_CLIENT_OCTETS),
     ("clients' shares", 256, 4),
+    ("resolved names", RESOLVED_NAMES, RESOLVED_NAME_OCTETS),
 ];
 
 /// Octets reserved at start: the sum of [`RESERVED`].

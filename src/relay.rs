@@ -14,29 +14,21 @@ use crate::buffer::{Buffer, Window};
 use crate::config::Config;
 use crate::jitter::Jitter;
 use crate::limits::{
-    INPUT_OCTETS, OUTPUT_OCTETS, QUEUED_MESSAGES, RECEIVER_SESSIONS, RECEIVER_SLOT_OCTETS, RECIPIENTS,
-    SENDER_CONNECTIONS, SENDER_INPUT_OCTETS, SENDER_OUTPUT_OCTETS, SENDER_SLOT_OCTETS,
+    INPUT_OCTETS, OUTPUT_OCTETS, RECEIVER_SESSIONS, RECEIVER_SLOT_OCTETS, RECIPIENTS, SENDER_CONNECTIONS,
+    SENDER_INPUT_OCTETS, SENDER_OUTPUT_OCTETS, SENDER_SLOT_OCTETS,
 };
 use crate::queue::Queue;
-use crate::receiver::{self, Admission, EVICT_AFTER, Peer, Users};
+use crate::receiver::{self, Admission};
 use crate::sender::{self, Route};
 use crate::smtp::Next;
-use crate::smtp::quirk::{Quirk, Quirks};
-use crate::spool::{DRAFT_SLOT_OCTETS, Device, MessageIndex, Reader, RecipientState, Store};
+use crate::spool::{DRAFT_SLOT_OCTETS, Device, RecipientState, Store};
 use crate::time::{Duration, Instant, Now};
 
+mod clients;
 mod relaying;
 
 /// How long a session that is over may take to write its last reply.
 const CLOSE_WITHIN: Duration = Duration::from_s(10);
-/// How often evictions are told at most: under a flood of clients the log must not be one.
-const EVICTIONS_TOLD_EVERY: Duration = Duration::from_s(10);
-
-const LOST_QUIT: Quirks = {
-    let mut quirks = Quirks::NONE;
-    quirks.insert(Quirk::LostQuit);
-    quirks
-};
 
 const _: () = assert!(size_of::<Option<Receiver>>() + DRAFT_SLOT_OCTETS <= RECEIVER_SLOT_OCTETS);
 const _: () = assert!(size_of::<Sender>() <= SENDER_SLOT_OCTETS);
@@ -136,7 +128,7 @@ impl<D: Device> Relay<D> {
             is_touched: false,
         };
         let mut admission = Admission::default();
-        charge_clients(&mut spool, &mut admission);
+        clients::charge(&mut spool, &mut admission);
         let mut queue = Queue::new();
         for message in spool.messages() {
             let facts = spool.facts(message);
@@ -167,71 +159,6 @@ impl<D: Device> Relay<D> {
         }
     }
 
-    /// Who may log in, from now on.
-    pub fn set_users(&mut self, users: Users) {
-        self.admission.users = users;
-    }
-
-    /// What is remembered of clients.
-    pub fn admission(&self) -> &Admission {
-        &self.admission
-    }
-
-    /// Makes room for one more client: a free slot, or that of the session which is without progress for
-    /// longest.
-    pub fn make_room(&mut self, now: &Now) -> Room {
-        if self.receivers_open < self.config.limits.sessions.min(RECEIVER_SESSIONS) {
-            return Room::Free;
-        }
-        let waits = |receiver: &Receiver| !receiver.session.is_committing();
-        let worst = self
-            .receivers
-            .iter()
-            .enumerate()
-            .filter_map(|(at, receiver)| Some((at, receiver.as_ref().filter(|receiver| waits(receiver))?)))
-            .map(|(at, receiver)| (at, receiver.session.evictable_at()))
-            .min_by_key(|(_, evictable)| *evictable);
-        match worst {
-            Some((at, evictable)) if evictable <= now.instant => {
-                self.tell_eviction(now);
-                self.close_receiver(now, at, receiver::Session::evict);
-                Room::Evicted(Connection::Receiver(at))
-            }
-            Some((_, evictable)) => Room::FreeAt(evictable),
-            None => Room::FreeAt(now.instant + EVICT_AFTER),
-        }
-    }
-
-    /// Gives a client a slot, with the greeting in its output; [`Relay::make_room`] must have said that there
-    /// is one.
-    ///
-    /// # Errors
-    /// The line to send to a client that has too many sessions already.
-    pub fn admit(&mut self, now: &Now, peer: Peer) -> Result<Connection, &'static [u8]> {
-        let of_peer =
-            self.receivers.iter().flatten().filter(|receiver| receiver.session.is_of(&peer)).count();
-        if of_peer >= self.config.limits.sessions_per_client {
-            return Err(b"421 4.7.0 too many connections from your address\r\n");
-        }
-        let at = self.receivers.iter().position(Option::is_none).expect("room was made for the client");
-        let mut window = Window::default();
-        let mut output = Buffer::new(slice_of(&mut self.receivers_output, at, OUTPUT_OCTETS), &mut window);
-        let spool = &self.spool;
-        let ledger = &mut self.admission.ledger;
-        let place = ledger.place_of(peer.address, now.instant, |place| spool.held(place.number()) > 0);
-        ledger.came(place);
-        let session = receiver::Session::new(peer, place, now, &self.config, &mut output);
-        self.receivers[at] = Some(Receiver {
-            session,
-            input: Window::default(),
-            output: window,
-            closing: Closing::No,
-            is_touched: false,
-        });
-        self.receivers_open += 1;
-        Ok(Connection::Receiver(at))
-    }
-
     /// Where the driver may read into; empty: it is not to read now.
     pub fn space(&mut self, at: Connection) -> &mut [u8] {
         match at {
@@ -245,7 +172,7 @@ impl<D: Device> Relay<D> {
             }
             Connection::Sender(at) => {
                 let sender = &mut self.senders[at];
-                if sender.closing != Closing::No {
+                if sender.closing != Closing::No || sender.session.wants_tls() {
                     return &mut [];
                 }
                 Buffer::new(slice_of(&mut self.senders_input, at, SENDER_INPUT_OCTETS), &mut sender.input)
@@ -341,16 +268,7 @@ impl<D: Device> Relay<D> {
         self.touched.retain(|touched| *touched != at);
         match at {
             Connection::Receiver(at) => {
-                if let Some(mut receiver) = self.receivers[at].take() {
-                    let ledger = &mut self.admission.ledger;
-                    if receiver.session.lacks_quit() && receiver.closing == Closing::No {
-                        ledger.met(receiver.session.place(), LOST_QUIT);
-                    }
-                    ledger.left(receiver.session.place());
-                    receiver.session.lost(&mut self.spool);
-                    self.receivers_open -= 1;
-                    self.committing.retain(|committing| *committing != at);
-                }
+                self.receiver_closed(at);
             }
             Connection::Sender(at) => self.sender_closed(now, at),
         }
@@ -439,6 +357,16 @@ impl<D: Device> Relay<D> {
         self.spool.close(now.instant);
     }
 
+    /// Clients that have a slot.
+    pub fn clients(&self) -> usize {
+        self.receivers_open
+    }
+
+    /// Clients whose message is being received into the spool.
+    pub fn drafts(&self) -> usize {
+        self.receivers.iter().flatten().filter(|receiver| receiver.session.has_draft()).count()
+    }
+
     /// The spool, for figures.
     pub fn spool(&self) -> &Store<D> {
         &self.spool
@@ -460,15 +388,6 @@ impl<D: Device> Relay<D> {
         }
         if receiver.session.is_committing() {
             self.committing.push(at).expect("a session is in the list once, until its commit");
-        }
-    }
-
-    fn tell_eviction(&mut self, now: &Now) {
-        self.evictions += 1;
-        if self.evictions_told.is_none_or(|told| told + EVICTIONS_TOLD_EVERY <= now.instant) {
-            log::info!("evicted sessions={} reason=\"no progress, and a new client waits\"", self.evictions);
-            self.evictions = 0;
-            self.evictions_told = Some(now.instant);
         }
     }
 
@@ -503,23 +422,6 @@ impl<D: Device> Relay<D> {
         if !core::mem::replace(is_touched, true) {
             self.touched.push(at).expect("a connection is in the list once");
         }
-    }
-}
-
-/// Counts the mail of an earlier run to the shares of those who sent it.
-fn charge_clients<D: Device>(spool: &mut Store<D>, admission: &mut Admission) {
-    let mut reader = Reader::new();
-    for at in 0..QUEUED_MESSAGES as u32 {
-        let message = MessageIndex(at);
-        if !spool.is_live(message) {
-            continue;
-        }
-        // A message that can't be read is set aside when its turn comes.
-        let Ok(envelope) = reader.open(spool, message) else { continue };
-        let store = &*spool;
-        let has_mail = |place: receiver::Place| store.held(place.number()) > 0;
-        let place = admission.ledger.place_of(envelope.client, Instant(0), has_mail);
-        spool.charge(message, place.number());
     }
 }
 

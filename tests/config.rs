@@ -59,6 +59,7 @@ fn the_smallest_file_has_the_documented_defaults() {
     assert_eq!(config.retry.first, Duration::from_min(1));
     assert_eq!(config.retry.longest, Duration::from_min(120));
     assert_eq!(config.retry.route_longest, Duration::from_min(5));
+    assert_eq!(config.retry.auth, Duration::from_min(15));
     assert_eq!(config.retry.give_up, Duration::from_min(5 * 24 * 60));
     assert_eq!(config.retry.hold, Duration::from_min(30 * 24 * 60));
     assert_eq!(config.limits.message_octets, limits::MESSAGE_OCTETS);
@@ -102,6 +103,7 @@ volatile = true
 first = "30s"
 longest = "1h"
 route_longest = "2m"
+auth = "20m"
 give_up = "4d"
 hold = "10d"
 
@@ -142,6 +144,7 @@ untrusted = "ignore-dates"
     assert_eq!(config.retry.first, Duration::from_s(30));
     assert_eq!(config.retry.longest, Duration::from_min(60));
     assert_eq!(config.retry.route_longest, Duration::from_s(120));
+    assert_eq!(config.retry.auth, Duration::from_min(20));
     assert_eq!(config.retry.give_up, Duration::from_min(4 * 24 * 60));
     assert_eq!(config.retry.hold, Duration::from_min(10 * 24 * 60));
     assert_eq!(config.limits.message_octets, 65_536);
@@ -176,8 +179,8 @@ fn unknown_and_misplaced_keys_are_refused() {
     assert_eq!(
         refusal_of_top("admin = \"a@example.com\"\nhostnam = \"router\""),
         "postern.toml:2: hostnam: is not a key of this version; allowed here: hostname, admin, domain, \
-         log, log_to, listen, allow, relay_to, announce, smarthost, spool, retry, limits, quirks, clock, sender, \
-         aliases, users"
+         log, log_to, listen, allow, relay_to, announce, smarthost, spool, retry, limits, quirks, clock, \
+         sender, aliases, users"
     );
     assert_eq!(
         refusal_below("[spool]\npath = \"/s\"\nsise = 5"),
@@ -219,17 +222,6 @@ fn the_first_mistake_is_named() {
 /// What would be silently without effect is refused.
 #[test]
 fn what_is_not_built_is_refused() {
-    let plain_only = "this version relays over plain TCP only; set tls = \"none\"";
-    assert_eq!(
-        refusal("\n[smarthost]\nhost = \"192.0.2.25\"\n"),
-        format!("postern.toml:2: smarthost.tls: {plain_only}")
-    );
-    for tls in ["starttls", "implicit"] {
-        assert_eq!(
-            refusal(&format!("[smarthost]\nhost = \"192.0.2.25\"\ntls = \"{tls}\"\n")),
-            format!("postern.toml:3: smarthost.tls: {plain_only}")
-        );
-    }
     let top = [
         ("run_as = \"postern\"", "run_as"),
         ("log_to = \"syslog\"", "log_to"),
@@ -244,24 +236,12 @@ fn what_is_not_built_is_refused() {
         assert!(refusal.starts_with(&format!("postern.toml:1: {key}: ")), "{refusal}");
         assert!(refusal.contains("this version") && refusal.contains("; "), "{refusal}");
     }
-    let below = [
-        ("user = \"me\"", "smarthost.user"),
-        ("password_file = \"/etc/secret\"", "smarthost.password_file"),
-        ("token_file = \"/etc/secret\"", "smarthost.token_file"),
-        ("auth = \"plain\"", "smarthost.auth"),
-        ("allow_plaintext_auth = true", "smarthost.allow_plaintext_auth"),
-        ("pins = [\"00\"]", "smarthost.pins"),
-        ("ca_file = \"/etc/ca\"", "smarthost.ca_file"),
-        ("limits.x = 1", "smarthost.limits"),
-    ];
+    let below = [("limits.x = 1", "smarthost.limits")];
     for (line, key) in below {
         let refusal = refusal_below(line);
         assert!(refusal.starts_with(&format!("postern.toml:4: {key}: ")), "{refusal}");
     }
-    for (line, key) in [
-        ("[sender]\nheader_from = \"a@example.com\"", "sender.header_from"),
-        ("[retry]\nauth = \"15m\"", "retry.auth"),
-    ] {
+    for (line, key) in [("[sender]\nheader_from = \"a@example.com\"", "sender.header_from")] {
         let refusal = refusal_below(line);
         assert!(refusal.starts_with(&format!("postern.toml:5: {key}: this version ")), "{refusal}");
     }
@@ -276,7 +256,7 @@ fn what_is_not_built_is_refused() {
     );
     assert_eq!(
         refusal("announce = true\n"),
-        "postern.toml:1: smarthost: is missing; write [smarthost] on a line, and host and tls = \"none\" \
+        "postern.toml:1: smarthost: is missing; write [smarthost] on a line, and host, user and password_file \
         below"
     );
     assert_eq!(
@@ -648,6 +628,10 @@ fn wrong_users_aliases_and_limits_are_refused() {
         ("aliases.root = \"admin\"", "aliases.root: is \"admin\"; a full address is allowed"),
         ("relay_to = [\"@example.com\"]", "relay_to: is \"@example.com\"; write a domain"),
         ("limits.spool_share = \"0%\"", "limits.spool_share: is \"0%\"; \"1%\" to \"100%\" is allowed"),
+        (
+            "limits.spool_share = \"2%\"",
+            "limits.spool_share: leaves one client 83886 octets of the spool; 98304",
+        ),
         ("limits.spool_share = 50", "limits.spool_share: is 50; \"1%\" to \"100%\" is allowed"),
         ("limits.messages_per_minute = 0", "limits.messages_per_minute: is 0; allowed: 1 to 100000"),
         ("quirks.long_lines = \"no\"", "quirks.long_lines: is \"no\"; true or false is allowed"),

@@ -38,7 +38,8 @@ use world::{Settings, Travel, World};
 
 const SEEDS: u64 = 8;
 
-/// S-4.2-*, ENH-*: what every reply must be.
+/// S-4.2-a, S-4.2-b, S-4.2-c, S-4.2-d, S-4.2-e, S-4.5.3.1.5-a, ENH-a, ENH-b, ENH-c, SEED-A-a, SEED-7.6-a:
+/// what every reply must be.
 fn judge(transcript: &[u8]) -> Result<(), String> {
     let mut code_before = None;
     for line in transcript.split_inclusive(|&octet| octet == b'\n') {

@@ -7,10 +7,11 @@
 
 mod file;
 mod keys;
+mod smarthost;
 mod values;
 
 use core::fmt;
-use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use core::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use crate::smtp::path::is_domain;
@@ -18,6 +19,8 @@ use crate::smtp::quirk::Quirk;
 use crate::time::Duration;
 use crate::{limits, smtp};
 use file::{File, Table};
+
+pub use smarthost::{Login, Mechanism, SecretFile, Smarthost, TlsPolicy, USER_OCTETS_MAX};
 
 /// The file that is read when none is named.
 pub const PATH_DEFAULT: &str = "/etc/postern.toml";
@@ -33,6 +36,8 @@ pub const RELAY_TO_COUNT_MAX: usize = 64;
 pub const ALIASES_COUNT_MAX: usize = 64;
 /// Entries of `users`.
 pub const USERS_COUNT_MAX: usize = 16;
+/// Octets of the smallest share: a message of [`MESSAGE_OCTETS_MIN`], and what the spool keeps back.
+const SHARE_OCTETS_MIN: u64 = MESSAGE_OCTETS_MIN + 32 * 1024;
 /// Hundredths of the spool that one client's mail may hold, when nothing else is set.
 const SPOOL_SHARE_PERCENT_DEFAULT: u8 = 50;
 /// Octets of the smallest spool: one message of the smallest size that RFC 5321 4.5.3.1.7 asks for, and room
@@ -179,19 +184,6 @@ pub enum Network {
     },
 }
 
-/// The next hop.
-#[derive(Clone, Debug)]
-pub struct Smarthost {
-    /// A name or an address.
-    pub host: String,
-    /// TCP port.
-    pub port: u16,
-    /// Connections at once, at most the board's.
-    pub connections: usize,
-    /// Extensions to overlook though they are offered, in upper case.
-    pub discard: Vec<String>,
-}
-
 /// The spool file.
 #[derive(Clone, Debug)]
 pub struct Spool {
@@ -212,6 +204,8 @@ pub struct Retry {
     pub longest: Duration,
     /// The longest wait of a route.
     pub route_longest: Duration,
+    /// The first wait after a refused login; it doubles to an hour.
+    pub auth: Duration,
     /// The age at which a message is given up, over a working route.
     pub give_up: Duration,
     /// The age at which it is given up over a dead one.
@@ -296,22 +290,14 @@ impl Config {
         }
         let allow = top.read_list("allow", ALLOW_COUNT_MAX, values::network)?;
         if !root.contains_key("smarthost") {
-            let what = "is missing; write [smarthost] on a line, and host and tls = \"none\" below";
+            let what = "is missing; write [smarthost] on a line, and host, user and password_file below";
             return Err(top.refuse("smarthost", what.to_owned()));
         }
-        let smarthost = smarthost(&file.table(root, "smarthost"), &hostname, &listen)?;
+        let smarthost = smarthost::read(&file.table(root, "smarthost"), &hostname, &listen)?;
         let users = file.table(root, "users").read_all(USERS_COUNT_MAX, values::user)?;
-        if users.is_empty() == listen.iter().any(|listener| listener.auth) {
-            let (key, what) = if users.is_empty() {
-                (
-                    "listen",
-                    "offers AUTH, but nobody may log in; add [users], with NAME = \"/path/of/password\"",
-                )
-            } else {
-                ("users", "are without effect; no entry of \"listen\" has auth = true")
-            };
-            return Err(top.refuse(key, what.to_owned()));
-        }
+        check_logins(&top, &listen, &users)?;
+        let spool = spool(&file.table(root, "spool"))?;
+        let limits = limits(&file.table(root, "limits"), spool.octets)?;
         let clock = file.table(root, "clock");
         let clock = clock.read("untrusted", |value| values::choice(value, &["wait", "ignore-dates"]))?;
         Ok(Self {
@@ -324,9 +310,9 @@ impl Config {
             allow: allow.unwrap_or_else(|| vec![Network::Loopback, Network::OnLink]),
             announce: top.read("announce", values::truth)?.unwrap_or(true),
             log: top.read("log", values::log_filter)?.unwrap_or_else(|| "info".to_owned()),
-            spool: spool(&file.table(root, "spool"))?,
+            spool,
             retry: retry(&file.table(root, "retry"))?,
-            limits: limits(&file.table(root, "limits"))?,
+            limits,
             quirks: quirks(&file.table(root, "quirks"))?,
             clock: if clock == Some(1) { UntrustedClock::IgnoreDates } else { UntrustedClock::Wait },
             hostname,
@@ -337,7 +323,10 @@ impl Config {
 
     /// True when any interface's neighbours may relay although nobody named one: worth a warning at start.
     pub fn is_on_link_everywhere(&self) -> bool {
-        let is_everywhere = |listener: &Listener| matches!(listener.listen, Listen::Address(address) if address.ip().is_unspecified());
+        let is_everywhere = |listener: &Listener| match listener.listen {
+            Listen::Address(address) => address.ip().is_unspecified(),
+            Listen::Interface { .. } => false,
+        };
         self.allow.contains(&Network::OnLink) && self.listen.iter().any(is_everywhere)
     }
 }
@@ -353,69 +342,6 @@ impl fmt::Display for ConfigError {
 }
 
 impl std::error::Error for ConfigError {}
-
-fn smarthost(table: &Table<'_>, hostname: &str, listen: &[Listener]) -> Result<Smarthost, ConfigError> {
-    let plain_only = "this version relays over plain TCP only; set tls = \"none\"";
-    let tls = table.read("tls", |value| values::choice(value, &["none", "starttls", "implicit"]))?;
-    if tls != Some(0) {
-        return Err(table.refuse("tls", plain_only.to_owned()));
-    }
-    let no_login = "this version doesn't log in to the smarthost; set auth = \"none\" or leave it out";
-    table.read("auth", |value| match values::choice(value, &["none", "plain", "login", "xoauth2"])? {
-        0 => Ok(()),
-        _ => Err(no_login.to_owned()),
-    })?;
-    table.read("allow_plaintext_auth", |value| match values::truth(value)? {
-        false => Ok(()),
-        true => Err("this version doesn't log in to the smarthost; leave it out".to_owned()),
-    })?;
-    let Some(host) = table.read("host", values::host)? else {
-        return Err(
-            table.refuse("host", "is missing; set host = \"NAME or ADDRESS\" under [smarthost]".to_owned())
-        );
-    };
-    let port = table.read("port", |value| values::count(value, 1..=65535, "a TCP port"))?;
-    let port = port.map_or(25, |port| port as u16);
-    if let Some(own) = listen.iter().find(|own| is_own(&own.listen, &host, port, hostname)) {
-        let what = format!(
-            "{host} port {port} is this relay itself (it listens on {own}); \
-             name the host that takes mail onward"
-        );
-        return Err(table.refuse("host", what));
-    }
-    let connections =
-        table.read("connections", |value| values::capacity(value, limits::SENDER_CONNECTIONS))?;
-    let discard = table.read_list("discard", values::EXTENSIONS.len(), values::extension)?;
-    Ok(Smarthost { host, port, connections: connections.unwrap_or(1), discard: discard.unwrap_or_default() })
-}
-
-/// True when mail to `host` and `port` would come back to the listener `own` (SEC-loop-a). What a name stands
-/// for in the hosts file isn't known here; such a loop ends by its count of Received fields (RFC 5321 6.3).
-fn is_own(own: &Listen, host: &str, port: u16, hostname: &str) -> bool {
-    let (own_port, own_ip) = match own {
-        Listen::Address(address) => (address.port(), Some(address.ip())),
-        Listen::Interface { port, .. } => (*port, None),
-    };
-    if own_port != port {
-        return false;
-    }
-    if host.eq_ignore_ascii_case(hostname) {
-        return true;
-    }
-    let is_same = |ip: IpAddr| {
-        let ip = ip.to_canonical();
-        own_ip.is_some_and(|own| {
-            own == ip || own.is_unspecified() && own.is_ipv4() == ip.is_ipv4() && ip.is_loopback()
-        })
-    };
-    match host.parse::<IpAddr>() {
-        Ok(ip) => is_same(ip),
-        Err(_) => {
-            host.eq_ignore_ascii_case("localhost")
-                && (is_same(Ipv4Addr::LOCALHOST.into()) || is_same(Ipv6Addr::LOCALHOST.into()))
-        }
-    }
-}
 
 fn spool(table: &Table<'_>) -> Result<Spool, ConfigError> {
     let octets_board = limits::SPOOL_BLOCKS as u64 * BLOCK_OCTETS;
@@ -437,6 +363,7 @@ fn retry(table: &Table<'_>) -> Result<Retry, ConfigError> {
         first,
         longest: span("longest", DAY_S, Duration::from_min(120).max(first))?,
         route_longest: span("route_longest", DAY_S, Duration::from_min(5))?,
+        auth: span("auth", DAY_S, Duration::from_min(15))?,
         give_up: span("give_up", 30 * DAY_S, Duration::from_s(5 * DAY_S))?,
         hold: span("hold", 365 * DAY_S, Duration::from_s(30 * DAY_S))?,
     };
@@ -458,7 +385,22 @@ fn retry(table: &Table<'_>) -> Result<Retry, ConfigError> {
     Ok(retry)
 }
 
-fn limits(table: &Table<'_>) -> Result<Limits, ConfigError> {
+/// AUTH without users, or users without AUTH, is a mistake.
+fn check_logins(top: &Table<'_>, listen: &[Listener], users: &[User]) -> Result<(), ConfigError> {
+    match (listen.iter().any(|listener| listener.auth), users.is_empty()) {
+        (true, true) => {
+            let what = "offers AUTH, but nobody may log in; add [users], with NAME = \"/path/of/password\"";
+            Err(top.refuse("listen", what.to_owned()))
+        }
+        (false, false) => {
+            let what = "are without effect; no entry of \"listen\" has auth = true";
+            Err(top.refuse("users", what.to_owned()))
+        }
+        (true, false) | (false, true) => Ok(()),
+    }
+}
+
+fn limits(table: &Table<'_>, spool_octets: u64) -> Result<Limits, ConfigError> {
     let octets_max = limits::MESSAGE_OCTETS;
     let octets = table.read("message_size", |value| values::size(value, MESSAGE_OCTETS_MIN, octets_max))?;
     let sessions = table.read("sessions", |value| values::capacity(value, limits::RECEIVER_SESSIONS))?;
@@ -469,6 +411,16 @@ fn limits(table: &Table<'_>) -> Result<Limits, ConfigError> {
         let given = table.read(key, |value| values::duration(value, DAY_S));
         given.map(|given| given.unwrap_or(Duration::from_min(5)))
     };
+    let spool_share_percent = table.read("spool_share", values::percent)?;
+    let spool_share_percent = spool_share_percent.unwrap_or(SPOOL_SHARE_PERCENT_DEFAULT);
+    let share = spool_octets * u64::from(spool_share_percent) / 100;
+    if share < SHARE_OCTETS_MIN {
+        let what = format!(
+            "leaves one client {share} octets of the spool; {SHARE_OCTETS_MIN} or more are allowed, \
+             with a larger share or a larger spool.size"
+        );
+        return Err(table.refuse("spool_share", what));
+    }
     Ok(Limits {
         message_octets: octets.unwrap_or(octets_max),
         sessions,
@@ -476,9 +428,7 @@ fn limits(table: &Table<'_>) -> Result<Limits, ConfigError> {
         messages_per_minute: table
             .read("messages_per_minute", |value| values::count(value, 1..=100_000, "messages"))?
             .map(|count| count as u32),
-        spool_share_percent: table
-            .read("spool_share", values::percent)?
-            .unwrap_or(SPOOL_SHARE_PERCENT_DEFAULT),
+        spool_share_percent,
         command_timeout: timeout("command_timeout")?,
         data_timeout: timeout("data_timeout")?,
     })

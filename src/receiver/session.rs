@@ -228,6 +228,15 @@ impl Session {
         self.has_sent && !matches!(self.state, State::Closing)
     }
 
+    /// True while a message is being received into the spool.
+    pub fn has_draft(&self) -> bool {
+        match &self.state {
+            State::Transaction(_) => true,
+            State::Data(data) | State::Chunk(data, _) | State::Chunks(data) => data.has_draft(),
+            State::Greeted | State::Ready | State::Login(_) | State::Committing(_) | State::Closing => false,
+        }
+    }
+
     /// True when `peer` is the client's address.
     pub fn is_of(&self, peer: &Peer) -> bool {
         self.peer.address == peer.address

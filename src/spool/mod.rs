@@ -12,11 +12,13 @@
 //! it is durably gone. Every start is a recovery.
 //!
 //! Absent on purpose: files a message, directories, a journal, in-place changes, compression, a shutdown.
+mod balance;
 mod block_map;
 mod device;
 mod draft;
 mod envelope;
 mod file;
+mod format;
 mod layout;
 mod mend;
 mod reader;
@@ -25,6 +27,7 @@ mod settle;
 mod store;
 mod table;
 
+pub use balance::Balance;
 pub use device::{BLOCK_OCTETS, Block, BlockIndex, Device, DeviceError};
 pub use draft::Share;
 pub use envelope::{

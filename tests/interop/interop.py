@@ -1,4 +1,5 @@
 """Runs the checks one after the other and prints a line for each; see README.md."""
+
 import argparse
 import pathlib
 import shutil
@@ -10,11 +11,14 @@ import traceback
 import checks
 import clients  # noqa: F401  (each import registers its checks, in this order)
 import smarthosts  # noqa: F401
+import tls  # noqa: F401
+import secure_smarthosts  # noqa: F401
 import octets  # noqa: F401
 import faults  # noqa: F401
 import stalls  # noqa: F401
 import settings  # noqa: F401
 import process  # noqa: F401
+import names  # noqa: F401
 import tiny  # noqa: F401
 import damage  # noqa: F401
 import strace_order  # noqa: F401
@@ -64,7 +68,9 @@ def main():
     arguments.add_argument("--seed", type=int, default=1)
     arguments.add_argument("--list", action="store_true")
     options = arguments.parse_args()
-    chosen = [c for c in checks.CHECKS if not options.names or any(c.name.startswith(n) for n in options.names)]
+    chosen = [
+        c for c in checks.CHECKS if not options.names or any(c.name.startswith(n) for n in options.names)
+    ]
     if options.list:
         for check in chosen:
             print(check.name)

@@ -1,4 +1,5 @@
 """One `postern serve` on loopback: its configuration, its log, its spool, and the ways to end it."""
+
 import os
 import pathlib
 import signal
@@ -14,7 +15,8 @@ START_SECONDS_MAX = 30
 class Relay:
     """A relay in `folder`. It keeps port, configuration and spool over restarts, and appends to one log."""
 
-    def __init__(self, world, smarthost_port, *, name="relay", size="64MiB", top="", tables="", binary=None):
+    def __init__(self, world, smarthost_port, *, name="relay", size="64MiB", top="", tables="", binary=None,
+                 smarthost='host = "127.0.0.1"\ntls = "none"\n', retry='route_longest = "1s"\n'):
         self.folder = world.folder_for(name)
         self.port = free_port()
         self.spool = self.folder / "spool"
@@ -28,9 +30,9 @@ class Relay:
             f'listen = ["127.0.0.1:{self.port}"]\n'
             f'admin = "admin@test.example"\n'
             f"{top}"
-            f'[smarthost]\nhost = "127.0.0.1"\nport = {smarthost_port}\ntls = "none"\n'
+            f"[smarthost]\nport = {smarthost_port}\n{smarthost}"
             f'[spool]\npath = "{self.spool}"\nsize = "{size}"\n'
-            f'[retry]\nfirst = "1s"\nlongest = "5s"\nroute_longest = "1s"\n'
+            f'[retry]\nfirst = "1s"\nlongest = "5s"\n{retry}'
             f"{tables}"
         )
         world.stack.callback(self.end)
@@ -40,7 +42,10 @@ class Relay:
         log = open(self.log_path, "ab")
         self.process = subprocess.Popen(
             [*self.wrapper, self.binary, "serve", "--config", str(self.config)],
-            stdin=subprocess.DEVNULL, stdout=log, stderr=log, env={**os.environ, **(environment or {})},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env={**os.environ, **(environment or {})},
             start_new_session=bool(self.wrapper),
         )
         log.close()
@@ -90,7 +95,9 @@ class Relay:
 
     def terminate_traced(self):
         """SIGTERM to the relay when it runs as the child of a wrapper, and the end of both."""
-        children = pathlib.Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        children = (
+            pathlib.Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        )
         for child in children:
             os.kill(int(child), signal.SIGTERM)
         return self.process.wait(20)

@@ -1,4 +1,5 @@
-//! The oracle: it drives a store as a relay would, knows what was answered and settled, and judges what a crash left.
+//! The oracle: it drives a store as a relay would, knows what was answered and settled, and judges what a
+//! crash left.
 //!
 //! Its verdicts, each with the word that a failure prints first:
 //! - LOSS: a message that was answered 250 is gone although a recipient was never settled.
@@ -12,13 +13,15 @@
 //! - SPACE: a declared message met a full disk.
 //! - STUCK: a healthy disk, and the store does not come to rest.
 pub(crate) mod message;
+mod remains;
+mod rules;
 mod verdict;
 
 use std::collections::BTreeMap;
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::hash::Hash;
 
 use postern::spool::{
-    Draft, Ended, KeptReply, MessageId, MessageIndex, RecipientState, Recovery, Refusal, Settled, Start,
+    DeviceError, Draft, Ended, KeptReply, MessageId, MessageIndex, RecipientState, Refusal, Settled, Start,
     Store,
 };
 use postern::time::{Duration, Instant};
@@ -64,6 +67,8 @@ struct Known {
     durable: usize,
     /// The last set could not be written yet.
     is_owed: bool,
+    /// The disk failed while it was a draft: blocks of it may be lost.
+    is_poisoned: bool,
 }
 
 /// One thing that a relay does.
@@ -92,8 +97,13 @@ pub(crate) enum Mishap {
     None,
     /// The next sync fails.
     Sync,
+    /// The next sync fails, and then the cache forgets what it calls clean: reading shows what the medium
+    /// has.
+    SyncAndEviction,
     /// The write behind so many good ones fails, and leaves so much.
     Write(u64, Effect),
+    /// Whichever call comes behind so many good ones.
+    Call(u64, Effect),
 }
 
 /// What survives a crash: the disk, and what the oracle knows.
@@ -104,16 +114,10 @@ pub(crate) struct Remains {
     ids: BTreeMap<MessageId, u32>,
     now: Instant,
     in_flight: bool,
-}
-
-impl std::fmt::Debug for Remains {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let blocks = (0..disk_blocks(&self.disk)).map(|at| {
-            let block = self.disk.peek(postern::spool::BlockIndex(at));
-            (block[4], block[8], block[12], block[28])
-        });
-        f.debug_list().entries(blocks).finish()
-    }
+    /// The size wanted, in blocks.
+    blocks: u32,
+    /// A start could not read all: what it did not see may be called damage by the next.
+    may_be_aside: bool,
 }
 
 /// A running store with its oracle.
@@ -130,78 +134,15 @@ pub(crate) struct World {
     failed_calls: u64,
     /// Something may be half on the disk that nobody was told of: a draft, a refused message, a result.
     in_flight: bool,
+    blocks: u32,
+    /// Messages of this run that could not be read, or blocks of which that may be so.
+    aside: u32,
+    /// Results that were written before a failed sync may be lost with the cache.
+    was_evicted: bool,
 }
 
 /// A verdict in words; the first one is the kind.
 pub(crate) type Verdict = Result<(), String>;
-
-impl Remains {
-    /// A number that two remains share only when they will behave alike.
-    pub(crate) fn fingerprint(&self) -> u64 {
-        let mut hasher = DefaultHasher::new();
-        (self.disk.fingerprint(), &self.known, self.in_flight).hash(&mut hasher);
-        hasher.finish()
-    }
-
-    /// What `later` knows, as it was found on this disk.
-    pub(crate) fn judged_as(&self, later: &Self) -> Self {
-        Self { disk: self.disk.clone(), now: self.now, ..later.clone() }
-    }
-
-    fn start(&self, disk: &Disk) -> Result<(Store<Disk>, Recovery), String> {
-        let start = Start { blocks: disk_blocks(disk), seed: 7, now: self.now };
-        Store::start(disk.clone(), start).map_err(|error| format!("START: {error:?}"))
-    }
-
-    /// Starts on a copy of the disk and judges what is there.
-    pub(crate) fn restart(&self) -> Result<World, String> {
-        let disk = self.disk.fork();
-        let (store, recovery) = self.start(&disk)?;
-        let mut world = self.world(disk, store);
-        world.judge(&recovery)?;
-        Ok(world)
-    }
-
-    /// Starts on a copy of the disk, of which `judged` is known to be what it holds.
-    pub(crate) fn restart_as(&self, judged: &Self) -> World {
-        let disk = self.disk.fork();
-        let (store, _) = self.start(&disk).expect("it started before");
-        judged.world(disk, store)
-    }
-
-    /// All that a start that dies after `calls` calls may leave; `None` when it needs no more than these.
-    pub(crate) fn dying_start(&self, calls: u64, most: usize, seed: u64) -> Option<Vec<Self>> {
-        let disk = self.disk.fork();
-        disk.freeze_after(calls);
-        let is_started = self.start(&disk).is_ok();
-        if is_started {
-            return None;
-        }
-        let cuts = disk.power_cuts(most, seed).into_iter();
-        disk.kill();
-        disk.seed(seed);
-        let cuts = cuts.map(|disk| Self { disk, now: Instant(1000), ..self.clone() });
-        Some(cuts.chain([Self { disk, ..self.clone() }]).collect())
-    }
-
-    fn world(&self, disk: Disk, store: Store<Disk>) -> World {
-        World {
-            failed_calls: disk.calls().failed,
-            disk,
-            store,
-            known: self.known.clone(),
-            ids: self.ids.clone(),
-            drafts: Vec::new(),
-            ended: Vec::new(),
-            now: self.now,
-            in_flight: self.in_flight,
-        }
-    }
-}
-
-fn disk_blocks(disk: &Disk) -> u32 {
-    postern::spool::Device::blocks(disk)
-}
 
 impl World {
     /// A new spool of so many blocks.
@@ -210,16 +151,31 @@ impl World {
         let start = Start { blocks, seed: 7, now };
         let (store, recovery) = Store::start(disk.clone(), start).expect("an empty device becomes a spool");
         assert!(recovery.is_new && recovery.messages == 0, "{recovery:?}");
-        let remains =
-            Remains { disk: disk.clone(), known: Vec::new(), ids: BTreeMap::new(), now, in_flight: false };
+        let remains = Remains {
+            disk: disk.clone(),
+            known: Vec::new(),
+            ids: BTreeMap::new(),
+            now,
+            in_flight: false,
+            blocks,
+            may_be_aside: false,
+        };
         remains.world(disk, store)
     }
 
     /// What is left when the process dies now; `is_power_cut` starts the boot clock anew.
     pub(crate) fn remains(&self, disk: Disk, is_power_cut: bool) -> Remains {
         let now = if is_power_cut { Instant(1000) } else { self.now + Duration(10) };
-        let Self { known, ids, in_flight, .. } = self;
-        Remains { disk, known: known.clone(), ids: ids.clone(), now, in_flight: *in_flight }
+        let Self { known, ids, in_flight, blocks, .. } = self;
+        Remains {
+            disk,
+            known: known.clone(),
+            ids: ids.clone(),
+            now,
+            in_flight: *in_flight,
+            blocks: *blocks,
+            may_be_aside: false,
+        }
     }
 
     /// All that a crash now may leave: each power cut, at most `most` of them, and SIGKILL.
@@ -235,7 +191,7 @@ impl World {
     pub(crate) fn crash_one(&self, seed: u64) -> Remains {
         let disk = self.disk.fork();
         disk.seed(seed);
-        let is_power_cut = seed % 3 > 0;
+        let is_power_cut = !seed.is_multiple_of(3);
         if is_power_cut {
             disk.power_cut(Choice::Seeded(seed));
         } else {
@@ -246,17 +202,16 @@ impl World {
 
     /// Does `op`; false when there is nothing that it applies to.
     pub(crate) fn apply(&mut self, op: Op, mishap: Mishap) -> Result<bool, String> {
-        let error = postern::spool::DeviceError::Io;
-        match mishap {
-            Mishap::None => {}
-            Mishap::Sync => {
-                let effect = Effect::Nothing;
-                self.disk.fail(Fault { call: Call::Sync, skip: 0, times: 1, error, effect });
-            }
-            Mishap::Write(skip, effect) => {
-                self.disk.fail(Fault { call: Call::Write, skip, times: 1, error, effect });
-            }
+        let (call, skip, effect) = match mishap {
+            Mishap::None => (None, 0, Effect::Nothing),
+            Mishap::Sync | Mishap::SyncAndEviction => (Some(Call::Sync), 0, Effect::Nothing),
+            Mishap::Write(skip, effect) => (Some(Call::Write), skip, effect),
+            Mishap::Call(skip, effect) => (Some(Call::Any), skip, effect),
+        };
+        if let Some(call) = call {
+            self.disk.fail(Fault { call, skip, times: 1, error: DeviceError::Io, effect });
         }
+        let failed = self.disk.calls().failed;
         let applied = match op {
             Op::Begin(shape) => self.begin(shape),
             Op::End => self.end(),
@@ -269,10 +224,22 @@ impl World {
             Op::SettleOne { place, is_failure } => self.settle(place, is_failure, false),
             Op::SettleAll { place, is_failure } => self.settle(place, is_failure, true),
         };
+        if self.disk.calls().failed > failed {
+            self.drafts.iter().for_each(|(number, _)| self.known[*number as usize].is_poisoned = true);
+        }
         if mishap != Mishap::None && !self.disk.is_frozen() {
             self.disk.heal();
         }
+        if mishap == Mishap::SyncAndEviction && self.disk.calls().failed > failed {
+            self.disk.evict(Choice::Seeded(self.disk.calls().all()));
+            self.was_evicted = true;
+        }
         applied
+    }
+
+    /// Blocks of the spool, as the store says.
+    pub(crate) fn blocks(&self) -> u32 {
+        self.store.blocks()
     }
 
     fn has_failed_call(&self) -> bool {
@@ -285,7 +252,7 @@ impl World {
         let mut draft = match self.store.begin(&envelope(number), declared) {
             Ok(draft) => draft,
             Err(Refusal::Failing) if self.has_failed_call() => return Ok(false),
-            Err(Refusal::Full) => return Ok(false),
+            Err(Refusal::Full | Refusal::NeverFits) => return Ok(false),
             Err(refusal) => return Err(format!("STUCK: begin of m{number}: {refusal:?}")),
         };
         if self.store.is_failing() {
@@ -302,6 +269,7 @@ impl World {
             written: 0,
             durable: 0,
             is_owed: false,
+            is_poisoned: false,
         });
         self.in_flight = true;
         let mut filled = Ok(());
@@ -332,7 +300,7 @@ impl World {
         let (number, draft) = self.drafts.remove(0);
         let tick = self.store.tick(self.now);
         let end = self.store.end(draft, tick);
-        let is_healthy = !self.has_failed_call();
+        let is_healthy = !self.has_failed_call() && !self.known[number as usize].is_poisoned;
         let is_frozen = self.disk.is_frozen();
         let known = &mut self.known[number as usize];
         known.accepted_ms = tick.0;
@@ -401,7 +369,8 @@ impl World {
             return Err(format!("LOSS: m{} has a receipt and never goes to the queue", accepted[0]));
         }
         let is_good = self.disk.calls().good_syncs > syncs;
-        if is_good && self.disk.calls().failed == self.failed_calls && !self.store.is_failing() {
+        let is_mended = self.disk.calls().failed == self.failed_calls && !self.store.is_failing();
+        if is_good && is_mended && !self.was_evicted {
             self.everything_is_durable();
         }
         Ok(true)
@@ -465,7 +434,12 @@ impl World {
             Err(_) if self.has_failed_call() || self.store.is_failing() => return Ok(()),
             Err(Refusal::Full) => return Ok(()),
             Err(refusal) => return Err(format!("STUCK: settling m{number}: {refusal:?}")),
-            Ok(Settled::SetAside) if self.disk.is_frozen() => return Ok(()),
+            Ok(Settled::SetAside) if self.has_failed_call() => {
+                self.aside += 1;
+                self.known[number].index = None;
+                self.known[number].is_owed = false;
+                return Ok(());
+            }
             Ok(settled) if settled != expected => {
                 return Err(format!("MIXED: settling m{number} gives {settled:?}, not {expected:?}"));
             }
@@ -490,8 +464,8 @@ impl World {
                 }
             }
             self.now = self.now + Duration::from_s(6);
-            self.failed_calls = self.disk.calls().failed;
             self.commit()?;
+            self.failed_calls = self.disk.calls().failed;
         }
         let is_owed = self.known.iter().any(|known| known.is_owed);
         let is_busy =
@@ -500,8 +474,31 @@ impl World {
             let (failing, deadline) = (self.store.is_failing(), self.store.deadline());
             return Err(format!("STUCK: failing {failing}, settling owed {is_owed}, deadline {deadline:?}"));
         }
+        if std::mem::take(&mut self.was_evicted) {
+            self.read_states_again();
+        }
         self.everything_is_durable();
         Ok(())
+    }
+
+    /// Results that were written but never durable may be lost with the cache: what the store says now is
+    /// true.
+    fn read_states_again(&mut self) {
+        for number in self.live() {
+            let index = self.known[number].index.expect("a live message has one");
+            let known = &mut self.known[number];
+            let mut states = states_of(&known.history[0]);
+            if self.store.states(index, &mut states).is_err() {
+                known.index = None;
+                self.aside += 1;
+                continue;
+            }
+            let states: Vec<u8> = states.iter().map(verdict::state_octet).collect();
+            if states != known.history[known.written] && known.history[known.durable..].contains(&states) {
+                known.history.push(states);
+                known.written = known.history.len() - 1;
+            }
+        }
     }
 
     /// Ends all: every message is delivered and every notice sent, and the spool is as empty as a new one.
