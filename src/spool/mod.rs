@@ -18,6 +18,7 @@ mod device;
 mod draft;
 mod envelope;
 mod file;
+mod format;
 mod layout;
 mod mend;
 mod reader;
