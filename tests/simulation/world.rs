@@ -173,6 +173,14 @@ impl World {
             }
         }
         self.oracle.finish(&self.live());
+        let balance = self.relay.as_ref().map(|relay| relay.spool().balance()).unwrap_or_default();
+        let is_returned =
+            balance.promised == 0 && (balance.in_messages > 0 || balance.free == balance.blocks);
+        assert!(is_returned || self.oracle.is_weak, "BLOCKS: not all came back: {balance:?}");
+        assert!(
+            balance.in_messages == 0 || !self.live().is_empty() || self.oracle.is_weak,
+            "BLOCKS: {balance:?}"
+        );
         // What is there must be there after one more start. What had rotted may be back.
         for crash in [Crash::PowerCut, Crash::Kill] {
             self.crash(crash);
