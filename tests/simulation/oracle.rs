@@ -1,8 +1,9 @@
-//! What must be true: knows what each client sent and was told, and what the smarthost took, and never looks into the
-//! relay but through what the spool says of itself.
+//! What must be true: knows what each client sent and was told, and what the smarthost took, and never looks
+//! into the relay but through what the spool says of itself.
 //!
-//! Its verdicts, each with the word that a failure prints first:
-//! - LOSS: a message answered 250 is not in the spool, though a recipient has neither got it nor been refused.
+//! Its verdicts, each with the word that a failure prints first (others are PROTOCOL in `smarthosts.rs`,
+//! OUTPUT in `driver.rs`, and SLOTS, BLOCKS, BUSY, AGE, ASIDE, START in `world.rs`):
+//! - LOSS: a message answered 250 is not in the spool, though a recipient has neither got nor been refused it.
 //! - REVIVED: a message that was refused, or never ended, is delivered.
 //! - TWICE: a recipient gets a message again though nothing had happened that excuses it.
 //! - OCTETS: what came out is not what went in.
@@ -151,7 +152,8 @@ impl Oracle {
         submission.ended_at = now;
     }
 
-    /// The client has read the reply to the end of the mail data. `is_of_this_run`: the relay that gave it lives.
+    /// The client has read the reply to the end of the mail data. `is_of_this_run`: the relay that gave it
+    /// lives.
     pub(crate) fn answered(&mut self, at: usize, code: u16, text: &str, is_of_this_run: bool) {
         let submission = &mut self.submissions[at];
         let is_due = submission.stage == Stage::Ended || code == 421 && submission.stage == Stage::Open;
@@ -183,8 +185,8 @@ impl Oracle {
         self.open.push(at);
     }
 
-    /// The smarthost takes a message, and says so if nothing comes between. `is_late`: the relay has given the connection
-    /// up meanwhile, and may have sent the message again over another.
+    /// The smarthost takes a message, and says so if nothing comes between. `is_late`: the relay has given
+    /// the connection up meanwhile, and may have sent the message again over another.
     pub(crate) fn delivered(
         &mut self,
         reverse_path: &str,
@@ -324,7 +326,7 @@ impl Oracle {
         true
     }
 
-    /// The end of the run: nothing waits any more.
+    /// The end of the run: nothing waits any more, or it is STUCK.
     pub(crate) fn finish(&mut self, live: &BTreeMap<(u32, u32), Live>) {
         self.figures.failed = live.len() as u64;
         for (id, known) in live {

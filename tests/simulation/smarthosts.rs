@@ -1,5 +1,5 @@
-//! The smarthost, one value for each of its connections: an SMTP server that takes, refuses, drops, stalls and babbles as
-//! the run's draws say, and holds the relay to the protocol.
+//! The smarthost, one value for each of its connections: an SMTP server that takes, refuses, drops, stalls
+//! and babbles as the run's draws say, and holds the relay to the protocol.
 
 use std::collections::VecDeque;
 
@@ -246,7 +246,8 @@ impl Smarthost {
         } else {
             if random.chance(self.habits.garbage) {
                 self.is_babbling = true;
-                // Nothing that could be taken for the reply to another command: then all that follows is a lie.
+                // Nothing that could be taken for the reply to another command: then all that follows is a
+                // lie.
                 let garbage = random.pick(&["\u{7f}\u{1}garbage", "999 x", "25", "2 50 ok"]);
                 self.say(random, now, garbage, None);
             }

@@ -1,5 +1,5 @@
-//! What a seed draws before its run: which features are on, and how much of each. Some are off, some extreme, so that
-//! rare pairs meet and none hides the others.
+//! What a seed draws before its run: which features are on, and how much of each. Some are off, some extreme,
+//! so that rare pairs meet and none hides the others.
 
 use crate::disk::Random;
 
