@@ -346,6 +346,7 @@ fn split_trace<'a>(data: &'a [u8], trace: &str) -> Option<((u32, u32), &'a [u8])
     let id = parse_id(std::str::from_utf8(&rest[..end]).ok()?)?;
     let date = &rest[end + 4..];
     let date_end = date.windows(2).position(|octets| octets == b"\r\n")?;
-    let is_date = date_end == "Thu, 01 Jan 1970 00:00:00 +0000".len() && date[..date_end].ends_with(b" +0000");
+    let is_date =
+        date_end == "Thu, 01 Jan 1970 00:00:00 +0000".len() && date[..date_end].ends_with(b" +0000");
     is_date.then_some((id, &date[date_end + 2..]))
 }

@@ -13,9 +13,13 @@ use crate::{mail, trace};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Commands,
-    Data { is_void: bool },
+    Data {
+        is_void: bool,
+    },
     /// Nothing is said any more, and perhaps nothing read.
-    Silent { reads: bool },
+    Silent {
+        reads: bool,
+    },
     Over,
 }
 

@@ -81,7 +81,11 @@ impl fmt::Display for Figures {
             "messages submitted {}, accepted {}, refused {}, kept as failed {}",
             self.submitted, self.accepted, self.refused, self.failed
         )?;
-        write!(f, "recipients delivered {}, of them again, for a known reason, {}", self.delivered, self.duplicates)
+        write!(
+            f,
+            "recipients delivered {}, of them again, for a known reason, {}",
+            self.delivered, self.duplicates
+        )
     }
 }
 
@@ -250,7 +254,10 @@ impl World {
     fn is_at_rest(&self) -> bool {
         let Some(relay) = &self.relay else { return false };
         let balance = relay.spool().balance();
-        let is_blank = !relay.spool().is_failing() && balance.limbo == 0 && balance.superseded == 0 && balance.drafts == 0;
+        let is_blank = !relay.spool().is_failing()
+            && balance.limbo == 0
+            && balance.superseded == 0
+            && balance.drafts == 0;
         let waits = self.live().values().any(|live| live.waiting > 0);
         self.clients.is_empty() && self.smarthosts.is_empty() && is_blank && !waits
     }
@@ -300,11 +307,8 @@ impl World {
         let next = wakes.into_iter().min().unwrap_or(self.now + 1000).max(self.now);
         // Clients come while nothing else happens, too.
         let is_long = next > self.now + 1000 && self.swarm.clients.arrivals > 0;
-        self.now = if is_long && self.random.chance(500) {
-            self.now + self.random.between(1, 1000)
-        } else {
-            next
-        };
+        self.now =
+            if is_long && self.random.chance(500) { self.now + self.random.between(1, 1000) } else { next };
         if self.random.chance(self.swarm.faults.sleeps) {
             self.figures.faults += 1;
             self.now += self.random.pick(&[100, 3000, 400_000, 4_000_000]);
