@@ -225,7 +225,7 @@ fn login(table: &Table<'_>, tls: TlsPolicy) -> Result<Option<Login>, ConfigError
 }
 
 /// True when mail to `host` and `port` would come back to the listener `own` (SEC-loop-a). What a name stands
-/// for in the hosts file isn't known here; such a loop ends by its count of Received fields (RFC 5321 6.3).
+/// for isn't known here; such a loop ends by its count of Received fields (RFC 5321 6.3).
 fn is_own(own: &Listen, host: &str, port: u16, hostname: &str) -> bool {
     let (own_port, own_ip) = match own {
         Listen::Address(address) => (address.port(), Some(address.ip())),

@@ -3,11 +3,13 @@
 mod certificate;
 pub mod clock;
 mod connection;
+pub mod dial;
 mod event_loop;
 pub mod hosts;
 mod lines;
 mod listener;
 pub mod on_link;
+pub mod resolver;
 mod secret;
 mod tls;
 mod upstream;

@@ -17,6 +17,6 @@ mod transaction;
 
 pub use attempt::{Attempt, Ending};
 pub use auth::{LoginFault, SECRET_OCTETS_MAX, Secret, SecretFault};
-pub use route::{BACK_OFF_MIN, Fault, Route, State as RouteState};
+pub use route::{BACK_OFF_MIN, Fault, Route, State as RouteState, Unresolved};
 pub use session::Session;
 pub use tls::TlsFault;

@@ -18,11 +18,47 @@ pub const BACK_OFF_MIN: Duration = Duration::from_s(1);
 /// How long it rests at most after a refused login, unless `retry.auth` is longer.
 const LOGIN_BACK_OFF_MAX: Duration = Duration::from_min(60);
 
+/// Why a name has no addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unresolved {
+    /// There is no such name (NXDOMAIN).
+    NoSuchName,
+    /// There is such a name, but it has no address.
+    NoAddress,
+    /// The name servers say that they can't tell (SERVFAIL and its like).
+    ServerFailed,
+    /// They don't want to (REFUSED).
+    Refused,
+    /// There is no way to them.
+    Unreachable,
+    /// They don't reply.
+    Silent,
+    /// It is not in the form of a name.
+    NoName,
+    /// Too many other names are being resolved.
+    Busy,
+}
+
+impl fmt::Display for Unresolved {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NoSuchName => "there is no such name (NXDOMAIN)",
+            Self::NoAddress => "it has no address",
+            Self::ServerFailed => "the name servers fail (SERVFAIL)",
+            Self::Refused => "the name servers refuse (REFUSED)",
+            Self::Unreachable => "the name servers can't be reached",
+            Self::Silent => "the name servers don't reply",
+            Self::NoName => "it is no name",
+            Self::Busy => "too many names at once",
+        })
+    }
+}
+
 /// What is wrong with the route. None of these says anything about a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// The smarthost's name has no address.
-    Resolve,
+    /// The smarthost's name has no address, or none that can be found out.
+    Resolve(Unresolved),
     /// No connection to its address.
     Connect,
     /// It greeted with another reply than 2yz.
@@ -48,7 +84,7 @@ pub enum Fault {
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Resolve => "its name has no address",
+            Self::Resolve(why) => return write!(f, "its name can't be resolved: {why}"),
             Self::Connect => "no connection",
             Self::Greeting => "it refused the connection",
             Self::Hello => "it refused EHLO and HELO",
@@ -79,7 +115,7 @@ impl Fault {
         match self {
             Self::Login(fault) => fault.is_lasting(),
             Self::Unauthenticated => true,
-            Self::Resolve
+            Self::Resolve(_)
             | Self::Connect
             | Self::Tls(_)
             | Self::Greeting

@@ -18,6 +18,7 @@ import faults  # noqa: F401
 import stalls  # noqa: F401
 import settings  # noqa: F401
 import process  # noqa: F401
+import names  # noqa: F401
 import tiny  # noqa: F401
 import damage  # noqa: F401
 import strace_order  # noqa: F401
