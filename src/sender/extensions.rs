@@ -4,6 +4,8 @@
 //! What is not offered is not used (RFC 5321 4.1.1.3 and 2.2.1); unknown keywords and parameters are
 //! overlooked.
 
+use super::auth::Offered;
+
 /// The extensions in use on a connection; none before the reply to EHLO, and after HELO.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Extensions {
@@ -17,13 +19,20 @@ pub(super) struct Extensions {
     pub(super) eight_bit_mime: bool,
     /// RFC 6531.
     pub(super) smtputf8: bool,
+    /// RFC 3207.
+    pub(super) starttls: bool,
+    /// RFC 4954: the mechanisms.
+    pub(super) auth: Offered,
 }
 
 impl Extensions {
     /// Takes a line of the reply to EHLO after the first; `discard` names keywords to be overlooked.
     pub(super) fn take(&mut self, line: &[u8], discard: &[String]) {
         let mut words = line.split(|octet| *octet == b' ').filter(|word| !word.is_empty());
-        let Some(keyword) = words.next() else { return };
+        let Some(word) = words.next() else { return };
+        // Servers from before RFC 2554 write AUTH=LOGIN.
+        let is_old_auth = word.len() >= 5 && word[..5].eq_ignore_ascii_case(b"AUTH=");
+        let keyword = if is_old_auth { &word[..4] } else { word };
         if discard.iter().any(|discarded| discarded.as_bytes().eq_ignore_ascii_case(keyword)) {
             return;
         }
@@ -36,6 +45,11 @@ impl Extensions {
             self.eight_bit_mime = true;
         } else if keyword.eq_ignore_ascii_case(b"SMTPUTF8") {
             self.smtputf8 = true;
+        } else if keyword.eq_ignore_ascii_case(b"STARTTLS") {
+            self.starttls = true;
+        } else if keyword.eq_ignore_ascii_case(b"AUTH") {
+            self.auth.take(word.get(5..).unwrap_or_default());
+            words.for_each(|mechanism| self.auth.take(mechanism));
         }
     }
 }
@@ -64,8 +78,14 @@ mod tests {
     fn keywords_are_taken_as_offered() {
         let all =
             offered(&["pipelining", "SIZE 1000", "X-NEW a=b", "", "8bitMime", "SMTPUTF8", "SIZEX 3"], &[]);
-        let expected =
-            Extensions { pipelining: true, size: true, size_max: 1000, eight_bit_mime: true, smtputf8: true };
+        let expected = Extensions {
+            pipelining: true,
+            size: true,
+            size_max: 1000,
+            eight_bit_mime: true,
+            smtputf8: true,
+            ..Extensions::default()
+        };
         assert_eq!(all, expected);
         assert_eq!(
             offered(&["PIPELINING", "SIZE 10", "8BITMIME"], &["PIPELINING", "8BITMIME", "SIZE"]),
