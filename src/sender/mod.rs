@@ -7,10 +7,15 @@
 mod attempt;
 mod extensions;
 mod mail_data;
+mod notice;
+mod reason;
+mod report;
 mod route;
 mod session;
 mod transaction;
 
-pub use attempt::{Attempt, Ending};
+pub use attempt::{Attempt, Ending, Fate};
+pub use notice::{Addressee, Subject};
+pub use reason::expired;
 pub use route::{BACK_OFF_MIN, Fault, Route, State as RouteState};
 pub use session::Session;

@@ -20,6 +20,7 @@ use super::Fault;
 use super::attempt::{Attempt, Ending, Record, kept};
 use super::extensions::Extensions;
 use super::mail_data::{MailData, octets, trace};
+use super::notice::Notice;
 use super::transaction::Transaction;
 use crate::buffer::Buffer;
 use crate::config::Config;
@@ -30,8 +31,9 @@ use crate::smtp::trace::{AddressLiteral, RECEIVED_OCTETS_MAX};
 use crate::spool::{Damage, Device, Envelope, KeptReply, MessageIndex, Protocol, Reader, Store};
 use crate::time::{Duration, Instant, Now};
 
-/// Room that must be in the output before a command is written; no command is longer (RFC 5321 4.5.3.1.4).
-pub(super) const COMMAND_OCTETS_MAX: usize = 512;
+/// Room that must be in the output before a command is written; no command is longer: RFC 5321 4.5.3.1.4, and
+/// what RFC 3461 4 adds to RCPT.
+pub(super) const COMMAND_OCTETS_MAX: usize = 512 + 500;
 const _: () = assert!(COMMAND_OCTETS_MAX >= "EHLO \r\n".len() + DOMAIN_OCTETS_MAX);
 const _: () =
     assert!(SENDER_OUTPUT_OCTETS >= COMMAND_OCTETS_MAX && SENDER_OUTPUT_OCTETS >= RECEIVED_OCTETS_MAX);
@@ -112,6 +114,7 @@ pub struct Session {
     pub(super) trace_octets: u64,
     /// Recipients that the smarthost takes in one transaction, as far as this message has shown.
     pub(super) recipients_max: u16,
+    pub(super) notice: Notice,
 }
 
 impl Default for Session {
@@ -150,6 +153,7 @@ impl Session {
             mail: Reader::new(),
             trace_octets: 0,
             recipients_max: 0,
+            notice: Notice::NONE,
         }
     }
 
@@ -268,7 +272,7 @@ impl Session {
     ) -> Result<(), Damage> {
         assert!(self.is_ready());
         let envelope = self.mail.open(spool, message)?;
-        self.record.begin(message, &spool.facts(message), spool)?;
+        self.record.begin(message, &spool.facts(message), None, spool)?;
         self.envelope = envelope;
         self.recipients_max = Transaction::RECIPIENTS_MAX;
         self.trace_octets = octets(&trace(&self.envelope, &config.hostname, self.record.id));
@@ -384,7 +388,7 @@ impl Session {
     ) -> Result<bool, Stop> {
         match self.state {
             State::Hello { is_helo, is_written: false } => Ok(self.write_hello(is_helo, config, output)),
-            State::Transaction(transaction) => self.write_transaction(transaction, output, spool),
+            State::Transaction(transaction) => self.write_transaction(transaction, config, output, spool),
             State::MailData(mail_data) => self.write_mail_data(mail_data, config, output, spool),
             State::Closed
             | State::Greeting
@@ -475,7 +479,7 @@ impl Session {
         self.state = State::Closed;
     }
 
-    fn arm(&mut self, now: &Now) {
+    pub(super) fn arm(&mut self, now: &Now) {
         let timeout = match &self.state {
             State::Closed | State::Quit => QUIT_TIMEOUT,
             State::Greeting | State::Hello { .. } => GREETING_TIMEOUT,
