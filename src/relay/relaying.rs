@@ -151,7 +151,8 @@ impl<D: Device> Relay<D> {
         }
         let tick = self.spool.tick(now.instant);
         let waits = attempt.states.contains(&RecipientState::Waiting);
-        let settled = if waits && queue::is_expired(facts.accepted, tick, is_tried, &self.config.retry) {
+        let is_given_up = waits && queue::is_expired(facts.accepted, tick, is_tried, &self.config.retry);
+        let settled = if is_given_up {
             let (states, replies) = give_up(&attempt, &mut self.settling);
             self.spool.settle(message, states, &replies)?
         } else if attempt.is_changed {
@@ -173,6 +174,9 @@ impl<D: Device> Relay<D> {
             Settled::Waiting => self.queue.put_back(message),
         }
         log_result(facts.id, &attempt, next_try);
+        if is_given_up {
+            log::warn!("expired id={} age={}s", facts.id, tick.since(facts.accepted).0 / 1000);
+        }
         Ok(())
     }
 
@@ -301,15 +305,18 @@ fn log_result(id: crate::spool::MessageId, attempt: &Attempt<'_>, next_try: Opti
             );
         }
     }
-    if let Some(next_try) = next_try {
-        let next_try_s = next_try.0 / 1000;
-        match attempt.deferral {
-            Some(reply) => log::warn!(
-                "deferred id={id} reply=\"{} {}\" next-try={next_try_s}s",
-                reply.code,
-                reply.text.escape_ascii()
-            ),
-            None => log::warn!("deferred id={id} next-try={next_try_s}s"),
+    let next_try_s = next_try.map_or(0, |next_try| next_try.0 / 1000);
+    match (attempt.deferral, next_try) {
+        (Some(reply), Some(_)) => log::warn!(
+            "deferred id={id} reply=\"{} {}\" next-try={next_try_s}s",
+            reply.code,
+            reply.text.escape_ascii()
+        ),
+        // Given up, or to be tried behind a notice.
+        (Some(reply), None) => {
+            log::warn!("deferred id={id} reply=\"{} {}\"", reply.code, reply.text.escape_ascii());
         }
+        (None, Some(_)) => log::warn!("deferred id={id} next-try={next_try_s}s"),
+        (None, None) => {}
     }
 }
