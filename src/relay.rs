@@ -407,6 +407,16 @@ impl<D: Device> Relay<D> {
         self.spool.close(now.instant);
     }
 
+    /// Clients that have a slot.
+    pub fn clients(&self) -> usize {
+        self.receivers_open
+    }
+
+    /// Clients whose message is being received into the spool.
+    pub fn drafts(&self) -> usize {
+        self.receivers.iter().flatten().filter(|receiver| receiver.session.has_draft()).count()
+    }
+
     /// The spool, for figures.
     pub fn spool(&self) -> &Store<D> {
         &self.spool

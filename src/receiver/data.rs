@@ -121,6 +121,11 @@ impl Data {
         self.recipients
     }
 
+    /// True while the message is not refused.
+    pub(super) fn has_draft(&self) -> bool {
+        matches!(self.sink, Sink::Draft(_))
+    }
+
     pub(super) fn into_sink(self) -> Sink {
         self.sink
     }

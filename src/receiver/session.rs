@@ -172,6 +172,15 @@ impl Session {
         self.make_progress(now, config);
     }
 
+    /// True while a message is being received into the spool.
+    pub fn has_draft(&self) -> bool {
+        match &self.state {
+            State::Transaction(_) => true,
+            State::Data(data) => data.has_draft(),
+            State::Greeted | State::Ready | State::Committing(_) | State::Closing => false,
+        }
+    }
+
     /// True when `peer` is the client's address.
     pub fn is_of(&self, peer: &Peer) -> bool {
         self.peer.address == peer.address

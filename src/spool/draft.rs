@@ -46,6 +46,13 @@ pub(super) struct Slot {
     envelope_octets: u32,
 }
 
+impl Slot {
+    /// Blocks that the draft holds.
+    pub(super) fn blocks(&self) -> u32 {
+        if self.first < SUPERBLOCK_SLOTS { 0 } else { self.bodies + 1 }
+    }
+}
+
 /// Blocks of a message with so many octets of content to so many recipients.
 fn blocks_of(content_octets: u64, recipients: usize) -> u64 {
     let pieces = content_octets.div_ceil(BODY_CONTENT_OCTETS as u64).max(1);

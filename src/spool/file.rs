@@ -103,8 +103,21 @@ impl SpoolFile {
             return Err(OpenError::Volatile);
         }
         let octets = file.metadata()?.len();
-        let blocks = u32::try_from(octets / BLOCK_OCTETS as u64).unwrap_or(u32::MAX);
+        // A file shorter than a block is not an empty one: it may be somebody else's. A ragged end is
+        // made whole by the start, which finds a block too few.
+        let blocks = octets / BLOCK_OCTETS as u64;
+        let blocks = if octets > 0 { blocks.max(1) } else { 0 };
+        let blocks = u32::try_from(blocks).unwrap_or(u32::MAX);
         Ok(Self { file, blocks })
+    }
+}
+
+impl SpoolFile {
+    /// A block that the file ends in: what is not there reads as zeros.
+    fn read_last(&self, at: BlockIndex, into: &mut Block) -> Result<(), Error> {
+        let octets = self.file.metadata()?.len().saturating_sub(offset(at)).min(BLOCK_OCTETS as u64);
+        into.fill(0);
+        self.file.read_exact_at(&mut into[..octets as usize], offset(at))
     }
 }
 
@@ -189,7 +202,11 @@ impl Device for SpoolFile {
     }
 
     fn read(&mut self, at: BlockIndex, into: &mut Block) -> Result<(), DeviceError> {
-        self.file.read_exact_at(into, offset(at)).map_err(|error| device_error(&error))
+        match self.file.read_exact_at(into, offset(at)) {
+            Err(error) if error.kind() == ErrorKind::UnexpectedEof => self.read_last(at, into),
+            read => read,
+        }
+        .map_err(|error| device_error(&error))
     }
 
     fn write(&mut self, at: BlockIndex, from: &Block) -> Result<(), DeviceError> {

@@ -32,6 +32,7 @@ pub(super) const SUPERBLOCK_SLOTS: u32 = 2;
 
 const MAGIC: u32 = u32::from_le_bytes(*b"pstn");
 const SECTOR_OCTETS: usize = 512;
+const KIND_AT: usize = 4;
 const CRC_AT: usize = 24;
 /// Where the content of a body starts.
 pub(super) const BODY_CONTENT_AT: usize = 28;
@@ -104,9 +105,16 @@ fn put<const N: usize>(block: &mut Block, at: usize, octets: [u8; N]) {
 fn crc(block: &Block, kind: Kind) -> u32 {
     let end = if matches!(kind, Kind::Free | Kind::Tombstone) { SECTOR_OCTETS } else { BLOCK_OCTETS };
     let mut hasher = crc32fast::Hasher::new();
-    hasher.update(&block[..CRC_AT]);
+    hasher.update(&block[..KIND_AT]);
+    hasher.update(&[kind.octet()]);
+    hasher.update(&block[KIND_AT + 1..CRC_AT]);
     hasher.update(&block[CRC_AT + 4..end]);
     hasher.finalize()
+}
+
+/// True for a broken block that was written as a head: nothing but its kind is damaged.
+pub(super) fn was_head(block: &Block) -> bool {
+    u32_at(block, CRC_AT) == crc(block, Kind::Head)
 }
 
 /// The CRC over the CRCs of a message's bodies, one body further.
@@ -140,7 +148,7 @@ pub(super) enum Read {
 
 /// Looks at a block and checks its CRC.
 pub(super) fn read(block: &Block) -> Read {
-    let Some(kind) = Kind::from_octet(block[4]).filter(|_| u32_at(block, 0) == MAGIC) else {
+    let Some(kind) = Kind::from_octet(block[KIND_AT]).filter(|_| u32_at(block, 0) == MAGIC) else {
         return Read::Unknown;
     };
     let header = Header {
@@ -172,7 +180,7 @@ fn seal(
     next: u32,
 ) -> u32 {
     put(block, 0, MAGIC.to_le_bytes());
-    block[4] = kind.octet();
+    block[KIND_AT] = kind.octet();
     block[5] = 0;
     let content_octets = u16::try_from(content_octets).expect("content of one block is below 4,096 octets");
     put(block, 6, content_octets.to_le_bytes());

@@ -12,11 +12,13 @@
 //! it is durably gone. Every start is a recovery.
 //!
 //! Absent on purpose: files a message, directories, a journal, in-place changes, compression, a shutdown.
+mod balance;
 mod block_map;
 mod device;
 mod draft;
 mod envelope;
 mod file;
+mod format;
 mod layout;
 mod mend;
 mod reader;
@@ -26,6 +28,7 @@ mod store;
 mod table;
 
 pub use crate::smtp::dsn::Notify;
+pub use balance::Balance;
 pub use device::{BLOCK_OCTETS, Block, BlockIndex, Device, DeviceError};
 pub use envelope::{Envelope, KeptReply, MessageId, Protocol, REPLIES_KEPT, Recipient, RecipientState};
 pub use file::{OpenError, SpoolFile, start_at};

@@ -8,9 +8,10 @@
 //! it is freed. In an earlier one it is damage: it is set aside and kept.
 
 use super::block_map::BlockMap;
-use super::device::{BLOCK_OCTETS, Block, BlockIndex};
+use super::device::BLOCK_OCTETS;
 use super::draft::{DRAFTS, Slot};
-use super::layout::{self, FORMAT_VERSION, Head, Header, Kind, Read, SUPERBLOCK_SLOTS, Stage, Superblock};
+use super::format::{Found, fill, find_superblock, format};
+use super::layout::{self, Head, Header, Kind, Read, SUPERBLOCK_SLOTS, Stage, Superblock};
 use super::table::{Entry, State, Table};
 use super::{Device, DeviceError, MessageId, Store};
 use crate::limits::{QUEUED_MESSAGES, SPOOL_BLOCKS};
@@ -61,16 +62,6 @@ pub struct Start {
     pub now: Instant,
 }
 
-enum Found {
-    /// No file, or one of zeros: a crash right after it was made.
-    Nothing,
-    Superblock {
-        superblock: Superblock,
-        /// The other slot holds none.
-        is_alone: bool,
-    },
-}
-
 /// A head that was found, sound or broken.
 #[derive(Clone, Copy, Debug)]
 struct FoundHead {
@@ -78,6 +69,23 @@ struct FoundHead {
     generation: u32,
     commit: u64,
     block: u32,
+}
+
+/// What following the chain of one head gave.
+enum Chain {
+    Whole,
+    /// Torn or damaged.
+    Broken,
+    /// The disk gave an error, or something that was never written: no tear does that, so it is no
+    /// interrupted draft.
+    NotReadable,
+}
+
+/// Which of a message's heads lives.
+enum Newest {
+    Lives(usize),
+    None,
+    NotReadable,
 }
 
 /// What a reading of the used part found. Lives only during the start.
@@ -95,6 +103,11 @@ struct Scan {
 impl Scan {
     fn has_tombstone(&self, id: MessageId) -> bool {
         self.tombstones.binary_search(&id).is_ok()
+    }
+
+    fn newest_generation(&self, id: MessageId) -> Option<u32> {
+        let first = self.heads.partition_point(|head| head.id < id);
+        self.heads.get(first).filter(|head| head.id == id).map(|head| head.generation)
     }
 }
 
@@ -187,7 +200,7 @@ impl<D: Device> Store<D> {
                         Kind::Superblock => scan.unknown.push(block),
                     }
                 }
-                Read::Broken(header) if header.kind == Kind::Head => {
+                Read::Broken(header) if header.kind == Kind::Head || layout::was_head(&self.scratch) => {
                     scan.broken_heads.push(found_head(&header, &Head::read(&self.scratch), block));
                 }
                 // A broken body shows in its chain; a broken free block holds nothing.
@@ -208,40 +221,34 @@ impl<D: Device> Store<D> {
         for heads in scan.heads.chunk_by(|a, b| a.id == b.id) {
             let id = heads[0].id;
             let is_dead = scan.has_tombstone(id);
-            let live = heads.iter().position(|head| !is_dead && self.revive_head(head, &mut is_used));
-            if let Some(live) = live {
-                recovery.messages += 1;
-                self.reserve_for(&heads[live])?;
-                stale.extend(
-                    heads.iter().enumerate().filter(|(at, _)| *at != live).map(|(_, head)| head.block),
-                );
-                continue;
-            }
+            let newest = if is_dead { Newest::None } else { self.revive_newest(heads, &mut is_used) };
             let is_interrupted = heads.iter().all(|head| self.was_interrupted(head, scan));
-            if is_dead || is_interrupted {
-                if !is_dead {
-                    log::warn!("spool: draft {id} was interrupted before its 250; freed");
-                    recovery.interrupted += 1;
+            let blocks = heads.iter().map(|head| head.block);
+            match newest {
+                Newest::Lives(live) => {
+                    recovery.messages += 1;
+                    self.reserve_for(&heads[live])?;
+                    stale.extend(blocks.filter(|block| *block != heads[live].block));
                 }
-                stale.extend(heads.iter().map(|head| head.block));
-            } else {
-                log::error!("spool: message {id} in block {} is damaged; set aside", heads[0].block);
-                self.keep_aside(&heads[0], &mut aside, recovery);
-                is_used[heads[0].block as usize] = true;
-                stale.extend(heads[1..].iter().map(|head| head.block));
+                Newest::None if is_dead || is_interrupted => {
+                    if !is_dead {
+                        log::warn!("spool: draft {id} was interrupted before its 250; freed");
+                        recovery.interrupted += 1;
+                    }
+                    stale.extend(blocks);
+                }
+                // The older heads too: what can't be read now may be readable at the next start.
+                Newest::None | Newest::NotReadable => {
+                    log::error!("spool: message {id} in block {} is damaged; set aside", heads[0].block);
+                    self.keep_aside(&heads[0], &mut aside, recovery);
+                    blocks.for_each(|block| is_used[block as usize] = true);
+                }
             }
         }
         for head in &scan.broken_heads {
-            let is_known = scan.heads.binary_search_by_key(&head.id, |head| head.id).is_ok();
-            if is_known || scan.has_tombstone(head.id) || self.was_interrupted(head, scan) {
-                recovery.interrupted += u32::from(!is_known && !scan.has_tombstone(head.id));
+            if self.judge_broken(head, scan, recovery) {
                 stale.push(head.block);
             } else {
-                log::error!(
-                    "spool: the head of message {} in block {} is damaged; set aside",
-                    head.id,
-                    head.block
-                );
                 self.keep_aside(head, &mut aside, recovery);
                 is_used[head.block as usize] = true;
             }
@@ -270,9 +277,39 @@ impl<D: Device> Store<D> {
         Ok(())
     }
 
+    /// True for a broken head that nobody needs: interrupted, or older than a sound one of its message.
+    fn judge_broken(&self, head: &FoundHead, scan: &Scan, recovery: &mut Recovery) -> bool {
+        let newest = scan.newest_generation(head.id);
+        let is_superseded = newest.is_some() || scan.has_tombstone(head.id);
+        let is_older = newest.is_some_and(|newest| newest > head.generation);
+        // A damaged id may be another message's: it is no reason to destroy what is not recent.
+        if is_older || self.was_interrupted(head, scan) || is_superseded && self.is_recent(head, scan) {
+            recovery.interrupted += u32::from(!is_superseded);
+            return true;
+        }
+        log::error!("spool: the head of message {} in block {} is damaged; set aside", head.id, head.block);
+        false
+    }
+
+    /// The newest head whose chain is whole, taken into the map.
+    fn revive_newest(&mut self, heads: &[FoundHead], is_used: &mut [bool]) -> Newest {
+        for (at, head) in heads.iter().enumerate() {
+            match self.revive_head(head, is_used) {
+                Chain::Whole => return Newest::Lives(at),
+                Chain::NotReadable => return Newest::NotReadable,
+                Chain::Broken => {}
+            }
+        }
+        Newest::None
+    }
+
     /// Follows the chain of a head and takes it into the map, if each block is what was written.
-    fn revive_head(&mut self, found: &FoundHead, is_used: &mut [bool]) -> bool {
-        let Read::Sound(header) = self.read_scratch(found.block) else { return false };
+    fn revive_head(&mut self, found: &FoundHead, is_used: &mut [bool]) -> Chain {
+        let header = match self.read_scratch(found.block) {
+            Read::Sound(header) => header,
+            Read::Broken(_) => return Chain::Broken,
+            Read::Unknown => return Chain::NotReadable,
+        };
         let head = Head::read(&self.scratch);
         let mut chain = 0;
         let mut block = header.next;
@@ -280,11 +317,15 @@ impl<D: Device> Store<D> {
         let mut blocks = Vec::new();
         for position in 0..header.position {
             if block < SUPERBLOCK_SLOTS || block >= self.superblock.blocks || is_used[block as usize] {
-                return false;
+                return Chain::Broken;
             }
-            let Read::Sound(body) = self.read_scratch(block) else { return false };
+            let body = match self.read_scratch(block) {
+                Read::Sound(body) => body,
+                Read::Broken(_) => return Chain::Broken,
+                Read::Unknown => return Chain::NotReadable,
+            };
             if body.kind != Kind::Body || body.id != found.id || body.position != position {
-                return false;
+                return Chain::Broken;
             }
             chain = layout::chain_crc(chain, body.crc);
             content_octets += u64::from(body.content_octets);
@@ -292,14 +333,14 @@ impl<D: Device> Store<D> {
             block = body.next;
         }
         if chain != head.chain_crc || content_octets != head.content_octets {
-            return false;
+            return Chain::Broken;
         }
         for (at, block) in blocks.iter().enumerate() {
             is_used[*block as usize] = true;
             self.map.link(*block, blocks.get(at + 1).copied().unwrap_or(0));
         }
         is_used[found.block as usize] = true;
-        true
+        Chain::Whole
     }
 
     fn reserve_for(&mut self, found: &FoundHead) -> Result<(), StartError> {
@@ -330,8 +371,14 @@ impl<D: Device> Store<D> {
     }
 
     /// True for a head that was written in the last group commit, which no superblock calls durable.
-    fn was_interrupted(&self, head: &FoundHead, scan: &Scan) -> bool {
+    fn is_recent(&self, head: &FoundHead, scan: &Scan) -> bool {
         head.commit > self.superblock.commit && head.commit >= scan.commit_max
+    }
+
+    /// True for the head of a draft that nobody was told of: later generations are of messages that were
+    /// durable.
+    fn was_interrupted(&self, head: &FoundHead, scan: &Scan) -> bool {
+        head.generation == 1 && self.is_recent(head, scan)
     }
 
     fn keep_aside(&mut self, head: &FoundHead, aside: &mut Vec<MessageId>, recovery: &mut Recovery) {
@@ -373,119 +420,8 @@ impl<D: Device> Store<D> {
         self.flush_at = None;
         Ok(())
     }
-
-    /// Grows the file to the size wanted, or shrinks it when nothing lies beyond.
-    fn resize(&mut self, wanted: u32) -> Result<(), StartError> {
-        let present = self.superblock.blocks;
-        if wanted > present {
-            if let Err(error) = self.grow(wanted) {
-                log::warn!("spool: can't grow from {present} to {wanted} blocks: {error}");
-                self.superblock.blocks = present;
-                self.device.resize(present)?;
-            }
-        } else if wanted < present && wanted > SUPERBLOCK_SLOTS {
-            if !self.map.is_unused_from(wanted, present) {
-                log::warn!("spool: shrinks to {wanted} blocks when no message lies beyond them");
-                return Ok(());
-            }
-            self.map.cut(wanted);
-            self.superblock.blocks = wanted;
-            self.superblock.high_water = self.superblock.high_water.min(wanted);
-            self.write_superblock()?;
-            self.device.sync()?;
-            self.map.synced();
-            self.device.resize(wanted)?;
-        }
-        self.flush_at = None;
-        Ok(())
-    }
-
-    fn grow(&mut self, wanted: u32) -> Result<(), DeviceError> {
-        let present = self.superblock.blocks;
-        self.device.resize(wanted)?;
-        fill(&mut self.device, self.superblock.seed, present, wanted)?;
-        self.device.sync()?;
-        self.superblock.blocks = wanted;
-        self.write_superblock()?;
-        self.device.sync()?;
-        self.map.synced();
-        for block in present..wanted {
-            self.map.release(block);
-        }
-        Ok(())
-    }
 }
 
 fn found_head(header: &Header, head: &Head, block: u32) -> FoundHead {
     FoundHead { id: header.id, generation: head.generation, commit: head.commit, block }
-}
-
-fn find_superblock<D: Device>(device: &mut D) -> Result<Found, StartError> {
-    let mut block: Box<Block> = Box::new([0; BLOCK_OCTETS]);
-    let mut newest: Option<Superblock> = None;
-    let mut count = 0;
-    for slot in 0..SUPERBLOCK_SLOTS.min(device.blocks()) {
-        if device.read(BlockIndex(slot), &mut block).is_err() {
-            continue;
-        }
-        if let Some(superblock) = Superblock::read(&block) {
-            if superblock.version != FORMAT_VERSION {
-                return Err(StartError::OtherVersion(superblock.version));
-            }
-            count += 1;
-            if newest.is_none_or(|newest| newest.sequence < superblock.sequence) {
-                newest = Some(superblock);
-            }
-        }
-    }
-    if let Some(superblock) = newest {
-        return Ok(Found::Superblock { superblock, is_alone: count < SUPERBLOCK_SLOTS });
-    }
-    for at in 0..device.blocks() {
-        device.read(BlockIndex(at), &mut block)?;
-        if block.iter().any(|octet| *octet != 0) {
-            return Err(StartError::NotASpool);
-        }
-    }
-    Ok(Found::Nothing)
-}
-
-/// Makes a new spool: filling, filled, ready; at each point a crash leaves a file that is filled anew or
-/// ready.
-fn format<D: Device>(device: &mut D, start: &Start) -> Result<Superblock, StartError> {
-    let mut superblock = Superblock {
-        version: FORMAT_VERSION,
-        stage: Stage::Filling,
-        sequence: 0,
-        blocks: start.blocks,
-        high_water: SUPERBLOCK_SLOTS,
-        epoch: (start.seed >> 40) as u32,
-        clock: Tick(0),
-        commit: 0,
-        seed: start.seed,
-    };
-    let mut block: Box<Block> = Box::new([0; BLOCK_OCTETS]);
-    device.resize(start.blocks)?;
-    // Once a slot says ready, none must say filling: a start that finds only that one would fill over mail.
-    for (sequence, stage) in [(0, Stage::Filling), (1, Stage::Ready), (2, Stage::Ready)] {
-        superblock.sequence = sequence;
-        superblock.stage = stage;
-        superblock.write(&mut block);
-        device.write(BlockIndex(superblock.slot()), &block)?;
-        device.sync()?;
-        if stage == Stage::Filling {
-            fill(device, start.seed, SUPERBLOCK_SLOTS, start.blocks)?;
-            device.sync()?;
-        }
-    }
-    Ok(superblock)
-}
-
-fn fill<D: Device>(device: &mut D, seed: u64, from: u32, to: u32) -> Result<(), DeviceError> {
-    let mut block: Box<Block> = Box::new([0; BLOCK_OCTETS]);
-    for at in from..to {
-        layout::fill(&mut block, seed, at);
-        device.write(BlockIndex(at), &block)?;
-    }
-    Ok(())
 }

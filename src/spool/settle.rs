@@ -157,7 +157,15 @@ impl<D: Device> Store<D> {
     }
 
     fn write_free(&mut self, message: MessageIndex, entry: &Entry) -> Result<(), DeviceError> {
-        self.write_freed(entry.head, Some(entry.id)).inspect_err(|error| {
+        let written = match self.device.read(BlockIndex(entry.head), &mut self.scratch) {
+            Ok(()) => self.write_scratch_freed(entry.head, Some(entry.id)),
+            // The rest of the block would change too, and a tear could break the head without freeing it.
+            // That must not happen while blanks of older heads are not durable: one of those would live
+            // again.
+            Err(error) if self.map.limbo_count() > 0 => Err(error),
+            Err(_) => self.write_freed(entry.head, Some(entry.id)),
+        };
+        written.inspect_err(|error| {
             log::error!("spool: freeing {} failed: {error}; it is owed", entry.id);
             self.flush_soon();
         })?;

@@ -150,6 +150,9 @@ impl<D: Device> Store<D> {
         if self.table.has_ended() || is_flush_due || self.superseded.is_full() {
             self.sync();
         }
+        if self.frees_owed > 0 {
+            self.flush_soon();
+        }
     }
 
     /// The verdict on an ended draft, after [`Store::commit`]. `Err` means: it is not and will not be
@@ -232,10 +235,18 @@ impl<D: Device> Store<D> {
         block: u32,
         tombstone_of: Option<MessageId>,
     ) -> Result<(), DeviceError> {
-        // Unreadable: nothing is left of the old block that a torn write could bring back.
         if self.device.read(BlockIndex(block), &mut self.scratch).is_err() {
             self.scratch.fill(0);
         }
+        self.write_scratch_freed(block, tombstone_of)
+    }
+
+    /// The same for the block that the scratch block was read from.
+    pub(super) fn write_scratch_freed(
+        &mut self,
+        block: u32,
+        tombstone_of: Option<MessageId>,
+    ) -> Result<(), DeviceError> {
         seal_freed(&mut self.scratch, tombstone_of);
         self.map.dirty.insert(block);
         self.device.write(BlockIndex(block), &self.scratch)

@@ -14,7 +14,7 @@ mod disk;
 mod load;
 mod sink;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -26,6 +26,7 @@ use load::{BODY_OCTETS, Pace};
 const PASS_MESSAGES: usize = 12_000;
 /// A slow disk ends a pass earlier.
 const PASS_MAX: Duration = Duration::from_secs(4);
+const FLOOR_MAX: Duration = Duration::from_secs(1);
 /// The same for a pass that must have some length.
 const FILL_MAX: Duration = Duration::from_secs(20);
 /// The device's statistic lags behind: no less than the longest time a free may wait for its sync.
@@ -33,40 +34,100 @@ const FREE_WAIT: Duration = Duration::from_secs(6);
 
 type Failed = Box<dyn std::error::Error>;
 
-/// The rates of one row, one a round.
-struct Row {
+/// The middle one, or the mean of the two in the middle.
+fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let middle = sorted.len() / 2;
+    match sorted.len() {
+        0 => f64::NAN,
+        count if count.is_multiple_of(2) => (sorted[middle - 1] + sorted[middle]) / 2.0,
+        _ => sorted[middle],
+    }
+}
+
+fn print_row(name: &str, rates: &[f64], note: &str) {
+    let least = rates.iter().copied().fold(f64::INFINITY, f64::min);
+    let most = rates.iter().copied().fold(0.0, f64::max);
+    println!("{name:<48} {:>8.0} /s  ({least:.0} to {most:.0}) {note}", median(rates));
+}
+
+/// What a pass is run against.
+#[derive(Clone, Copy, Debug)]
+enum Subject {
+    Floor,
+    /// With this log level.
+    Relay(&'static str),
+    SmtpSink,
+}
+
+/// One pass, made once a round, and its rates.
+struct Pass {
     name: &'static str,
+    subject: Subject,
+    connections: usize,
+    pace: Pace,
+    /// The pass beside it that it is a share of, and the share to reach, in percent.
+    of: Option<(usize, Option<f64>)>,
     rates: Vec<f64>,
 }
 
-impl Row {
-    fn new(name: &'static str) -> Self {
-        Self { name, rates: Vec::new() }
-    }
-    fn median(&self) -> f64 {
-        let mut sorted = self.rates.clone();
-        sorted.sort_by(f64::total_cmp);
-        sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
-    }
-    fn print(&self, note: &str) {
-        let least = self.rates.iter().copied().fold(f64::INFINITY, f64::min);
-        let most = self.rates.iter().copied().fold(0.0, f64::max);
-        println!("{:<52} {:>8.0} /s  ({least:.0} to {most:.0}) {note}", self.name, self.median());
-    }
-}
-
-/// What the accept passes differ in.
-struct Pass {
-    row: Row,
-    connections: usize,
-    pace: Pace,
-    log: &'static str,
-    messages: usize,
-}
-
 impl Pass {
-    fn new(name: &'static str, connections: usize, pace: Pace, log: &'static str, messages: usize) -> Self {
-        Self { row: Row::new(name), connections, pace, log, messages }
+    fn new(
+        name: &'static str,
+        subject: Subject,
+        connections: usize,
+        pace: Pace,
+        of: Option<(usize, Option<f64>)>,
+    ) -> Self {
+        Self { name, subject, connections, pace, of, rates: Vec::new() }
+    }
+    fn run(&mut self, folder: &Path, scale: f64) -> Result<(), Failed> {
+        let messages = scaled(PASS_MESSAGES, scale);
+        let load = |address| load::run(address, self.connections, messages, self.pace, PASS_MAX);
+        let rate = match self.subject {
+            Subject::Floor => disk::floor(folder, FLOOR_MAX)?,
+            Subject::Relay(log) => {
+                let daemon = Daemon::start(folder, daemon::closed_port()?, log, false)?;
+                let load = load(daemon.address())?;
+                daemon.stop()?;
+                load.rate()
+            }
+            Subject::SmtpSink => match SmtpSink::start()? {
+                Some(sink) => load(sink.address())?.rate(),
+                None => return Ok(()),
+            },
+        };
+        self.rates.push(rate);
+        Ok(())
+    }
+    fn print(&self, passes: &[Self]) {
+        if self.rates.is_empty() {
+            println!("{:<48} skipped, it is not installed (Debian: postfix)", self.name);
+            return;
+        }
+        let note = self.of.map_or(String::new(), |(index, target)| {
+            let other = &passes[index];
+            let shares: Vec<f64> =
+                self.rates.iter().zip(&other.rates).map(|(own, other)| own / other * 100.0).collect();
+            if shares.is_empty() {
+                return String::new();
+            }
+            let verdict = match target {
+                None => String::new(),
+                Some(target) if median(&shares) >= target => format!(", target {target} %: reached"),
+                Some(target) => format!(", target {target} %: NOT reached"),
+            };
+            format!("{:.0} % of {}{verdict}", median(&shares), other.subject_name())
+        });
+        print_row(self.name, &self.rates, &note);
+    }
+    fn subject_name(&self) -> &'static str {
+        match self.subject {
+            Subject::Floor => "the floor",
+            Subject::Relay(_) => "the relay",
+            Subject::SmtpSink => "smtp-sink",
+        }
     }
 }
 
@@ -85,8 +146,9 @@ fn number(name: &str, default: f64) -> f64 {
 }
 
 fn run() -> Result<(), Failed> {
-    let folder = std::env::var_os("BENCH_SPOOL")
+    let parent = std::env::var_os("BENCH_SPOOL")
         .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target/bench-spool"), PathBuf::from);
+    let folder = parent.join("postern-bench");
     std::fs::create_dir_all(&folder)?;
     let system = FileSystem::of(&folder)?;
     println!("spool in {}: {system}", folder.display());
@@ -99,15 +161,14 @@ fn run() -> Result<(), Failed> {
         "{rounds} rounds; messages of {BODY_OCTETS} octets, one recipient each; medians (least to most)\n"
     );
 
-    let floor = accept_rates(&folder, rounds, scale)?;
+    accept_rates(&folder, rounds, scale)?;
     println!();
     relay_rate(&folder, rounds, scale)?;
     println!();
     syncs(&folder, scale)?;
     println!();
     device_octets(&folder, &system, scale)?;
-    println!("\nfloor for the shares above: {floor:.0} commits/s");
-    let _ = std::fs::remove_dir_all(&folder);
+    std::fs::remove_dir_all(&folder)?;
     Ok(())
 }
 
@@ -115,75 +176,37 @@ fn scaled(messages: usize, scale: f64) -> usize {
     ((messages as f64 * scale) as usize).max(200)
 }
 
-/// Floor, smtp-sink and durable accepts, round by round; returns the floor's median.
-fn accept_rates(folder: &std::path::Path, rounds: usize, scale: f64) -> Result<f64, Failed> {
-    let mut floor = Row::new("floor: pwrite 4 KiB + fdatasync");
-    let mut peer = Row::new("smtp-sink, 50 connections, stores nothing");
-    let mut peer_pipelining = Row::new("smtp-sink, 50 connections, pipelining");
+/// Floor, smtp-sink and durable accepts. What is compared is run one right after the other, round by round.
+fn accept_rates(folder: &Path, rounds: usize, scale: f64) -> Result<(), Failed> {
+    use Pace::{Pipelines, Waits};
+    use Subject::{Floor, Relay, SmtpSink};
+    let quiet = Relay("warn");
     let mut passes = [
-        Pass::new("accept, 1 connection, waits for each reply", 1, Pace::Waits, "warn", 6_000),
-        Pass::new("accept, 1 connection, pipelining", 1, Pace::Pipelines, "warn", PASS_MESSAGES),
-        Pass::new("accept, 10 connections", 10, Pace::Waits, "warn", PASS_MESSAGES),
-        Pass::new("accept, 50 connections", 50, Pace::Waits, "warn", PASS_MESSAGES),
-        Pass::new("accept, 50 connections, pipelining", 50, Pace::Pipelines, "warn", PASS_MESSAGES),
-        Pass::new("accept, 50 connections, log = \"info\"", 50, Pace::Waits, "info", PASS_MESSAGES),
+        Pass::new("floor: pwrite 4 KiB + fdatasync", Floor, 0, Waits, None),
+        Pass::new("accept, 1 connection, waits for each reply", quiet, 1, Waits, Some((0, Some(40.0)))),
+        Pass::new("accept, 1 connection, pipelining", quiet, 1, Pipelines, Some((3, Some(60.0)))),
+        Pass::new("floor, again", Floor, 0, Waits, None),
+        Pass::new("accept, 10 connections", quiet, 10, Waits, None),
+        Pass::new("accept, 50 connections", quiet, 50, Waits, Some((6, Some(85.0)))),
+        Pass::new("smtp-sink (stores nothing), 50 connections", SmtpSink, 50, Waits, None),
+        Pass::new("accept, 50 connections, pipelining", quiet, 50, Pipelines, Some((8, None))),
+        Pass::new("smtp-sink, 50 connections, pipelining", SmtpSink, 50, Pipelines, None),
+        Pass::new("accept, 50 connections, log = \"info\"", Relay("info"), 50, Waits, Some((5, None))),
     ];
-    let mut has_peer = true;
     for _ in 0..rounds {
-        floor.rates.push(disk::floor(folder, Duration::from_millis(1000))?);
         for pass in &mut passes {
-            let daemon = Daemon::start(folder, daemon::closed_port()?, pass.log, false)?;
-            let messages = scaled(pass.messages, scale);
-            let load = load::run(daemon.address(), pass.connections, messages, pass.pace, PASS_MAX)?;
-            pass.row.rates.push(load.rate());
-            daemon.stop()?;
-        }
-        match SmtpSink::start()? {
-            Some(sink) => {
-                for (row, pace) in [(&mut peer, Pace::Waits), (&mut peer_pipelining, Pace::Pipelines)] {
-                    let load = load::run(sink.address(), 50, scaled(PASS_MESSAGES, scale), pace, PASS_MAX)?;
-                    row.rates.push(load.rate());
-                }
-            }
-            None => has_peer = false,
+            pass.run(folder, scale)?;
         }
     }
-    let share = |row: &Row, of: &Row, target: f64| {
-        let share = row.median() / of.median() * 100.0;
-        let verdict = if share >= target { "reached" } else { "NOT reached" };
-        format!(
-            "{share:.0} % of {}, target {target:.0} %: {verdict}",
-            if of.name.starts_with('f') { "the floor" } else { "smtp-sink" }
-        )
-    };
-    floor.print("");
     for pass in &passes {
-        let note = match (pass.connections, pass.pace, pass.log) {
-            (1, Pace::Waits, _) => share(&pass.row, &floor, 40.0),
-            (1, Pace::Pipelines, _) => share(&pass.row, &floor, 60.0),
-            (50, Pace::Waits, "warn") if has_peer => share(&pass.row, &peer, 85.0),
-            (50, Pace::Pipelines, _) if has_peer => {
-                format!(
-                    "{:.0} % of smtp-sink pipelining",
-                    pass.row.median() / peer_pipelining.median() * 100.0
-                )
-            }
-            _ => String::new(),
-        };
-        pass.row.print(&note);
+        pass.print(&passes);
     }
-    if has_peer {
-        peer.print("");
-        peer_pipelining.print("");
-    } else {
-        println!("smtp-sink: skipped, it is not installed (Debian: postfix)");
-    }
-    Ok(floor.median())
+    Ok(())
 }
 
 /// The queue is filled while the sink is down, then drained to it over one connection.
-fn relay_rate(folder: &std::path::Path, rounds: usize, scale: f64) -> Result<(), Failed> {
-    let mut row = Row::new("relayed over one connection, queue filled first");
+fn relay_rate(folder: &Path, rounds: usize, scale: f64) -> Result<(), Failed> {
+    let mut rates = Vec::new();
     let mut connections = 0;
     for _ in 0..rounds {
         let port = daemon::closed_port()?;
@@ -191,17 +214,18 @@ fn relay_rate(folder: &std::path::Path, rounds: usize, scale: f64) -> Result<(),
         let messages = scaled(PASS_MESSAGES, scale);
         let load = load::run(daemon.address(), 50, messages, Pace::Pipelines, FILL_MAX)?;
         let drained = sink::drain(port, load.accepted, Duration::from_secs(60))?;
-        row.rates.push(load.accepted as f64 / drained.took.as_secs_f64());
+        rates.push(load.accepted as f64 / drained.took.as_secs_f64());
         connections = connections.max(drained.connections);
         daemon.stop()?;
     }
-    let verdict = if row.median() >= 5000.0 { "reached" } else { "NOT reached" };
-    row.print(&format!("target 5000/s: {verdict}; at most {connections} connections at once"));
+    let verdict = if median(&rates) >= 5000.0 { "reached" } else { "NOT reached" };
+    let note = format!("target 5000/s: {verdict}; at most {connections} connections at once");
+    print_row("relayed to one connection, queue filled first", &rates, &note);
     Ok(())
 }
 
 /// Syncs a message, counted by strace in a pass of its own, whose filter stops the relay at nothing else.
-fn syncs(folder: &std::path::Path, scale: f64) -> Result<(), Failed> {
+fn syncs(folder: &Path, scale: f64) -> Result<(), Failed> {
     if !daemon::has_strace() {
         println!("syncs a message: skipped, strace is not installed");
         return Ok(());
@@ -232,7 +256,7 @@ fn syncs(folder: &std::path::Path, scale: f64) -> Result<(), Failed> {
 }
 
 /// Octets to the block device, by its own statistic, at the 250 and when the frees are durable too.
-fn device_octets(folder: &std::path::Path, system: &FileSystem, scale: f64) -> Result<(), Failed> {
+fn device_octets(folder: &Path, system: &FileSystem, scale: f64) -> Result<(), Failed> {
     let Some(before) = system.octets_written() else {
         println!("octets to the block device: skipped, {system} has no statistic in /sys/dev/block");
         return Ok(());

@@ -1,15 +1,16 @@
 //! A disk that lives in memory and can do to the spool all that a real one does.
 //!
-//! What it knows of a block: what the medium holds, and each version written since the last good sync. After a power
-//! cut the block is any of these, or torn between two at 512 octets; after SIGKILL the page cache survives, unsynced
-//! writes too; after a failed sync the cache still shows the newest version and calls it clean, so that a later good sync
-//! covers it no more (what Linux does). What the medium holds then stays open until a power cut, [`Disk::evict`] or
+//! What it knows of a block: what the medium holds, and each version written since the last good sync.
+//! After a power cut the block is any of these, or torn between two at 512 octets; after SIGKILL the page
+//! cache survives, unsynced writes too; after a failed sync the cache still shows the newest version and
+//! calls it clean, so that a later good sync covers it no more (what Linux does). What the medium holds
+//! then stays open until a power cut, [`Disk::evict`] or
 //! `drop_cache` asks.
 //!
-//! A [`Disk`] is a handle: clones see the same disk, so that a test can look at it and break it while the store owns it.
-//! [`Disk::fork`] makes a copy for a pointer a block. Left out on purpose: time, and reordering of syncs (the spool has
-//! one thread). The tests in `rules` state all this and use every method, so that none is
-//! dead code in any test crate.
+//! A [`Disk`] is a handle: clones see the same disk, so that a test can look at it and break it while the
+//! store owns it. [`Disk::fork`] makes a copy for a pointer a block. Left out on purpose: time, and
+//! reordering of syncs (the spool has one thread). The tests in `rules` state all this and use every
+//! method, so that none is dead code in any test crate.
 mod rules;
 
 use std::cell::RefCell;
@@ -57,6 +58,8 @@ pub(crate) enum Call {
     Sync,
     /// `resize`
     Resize,
+    /// Whichever comes.
+    Any,
 }
 
 /// What a failed write leaves in the page cache.
@@ -111,7 +114,7 @@ pub(crate) struct Calls {
     pub(crate) resizes: u64,
     /// Syncs that worked.
     pub(crate) good_syncs: u64,
-    /// Calls of `write` and `sync` that failed.
+    /// Calls that failed as planned.
     pub(crate) failed: u64,
 }
 
@@ -158,8 +161,8 @@ impl Slot {
         std::iter::once(&self.medium).chain(&self.unsynced)
     }
 
-    /// What the medium may hold: each version, and the tears that tell a reader most (only the first sector new, all
-    /// but the first, all but the last).
+    /// What the medium may hold: each version, and the tears that tell a reader most (only the first
+    /// sector new, all but the first, all but the last).
     fn fates(&self) -> Vec<Version> {
         let mut fates: Vec<Version> = Vec::new();
         let mut add = |version: Version| {
@@ -213,9 +216,9 @@ impl std::fmt::Debug for Disk {
     }
 }
 
-/// What a block reads as that was never written.
+/// What a block of a file reads as that was never written.
 fn never_written() -> Version {
-    Version::new([0xdb; BLOCK_OCTETS])
+    Version::new([0; BLOCK_OCTETS])
 }
 
 impl Disk {
@@ -263,7 +266,8 @@ impl Disk {
         self.0.borrow_mut().unreadable.push(at);
     }
 
-    /// After `calls` more calls each call fails and nothing changes any more: the moment of a power cut or SIGKILL.
+    /// After `calls` more calls each call fails and nothing changes any more: the moment of a power cut
+    /// or SIGKILL.
     pub(crate) fn freeze_after(&self, calls: u64) {
         let mut state = self.0.borrow_mut();
         state.freeze_at = Some(state.calls.all() + calls);
@@ -325,8 +329,8 @@ impl Disk {
         state.written.clear();
     }
 
-    /// The disks that a power cut now may leave: all of them if there are at most `most`, else the oldest, the newest and
-    /// seeded ones, `most` in all.
+    /// The disks that a power cut now may leave: all of them if there are at most `most`, else the
+    /// oldest, the newest and seeded ones, `most` in all.
     pub(crate) fn power_cuts(&self, most: usize, seed: u64) -> Vec<Self> {
         let mut radices: Vec<usize> = self.fates().iter().map(|(_, fates)| fates.len()).collect();
         radices.push(self.0.borrow().sizes.len());
@@ -358,7 +362,8 @@ impl Disk {
         self.heal();
     }
 
-    /// The cache forgets what it calls clean; where a sync had failed, what the medium really holds comes to light.
+    /// The cache forgets what it calls clean; where a sync had failed, what the medium really holds comes
+    /// to light.
     pub(crate) fn evict(&self, choice: Choice<'_>) {
         let mut state = self.0.borrow_mut();
         let mut random = Random(if let Choice::Seeded(seed) = choice { seed } else { 0 });
@@ -432,16 +437,22 @@ impl State {
             Call::Write => self.calls.writes += 1,
             Call::Sync => self.calls.syncs += 1,
             Call::Resize => self.calls.resizes += 1,
+            Call::Any => unreachable!("a call is one of the four"),
         }
         if self.freeze_at.is_some_and(|at| self.calls.all() > at) {
             return Err(None);
         }
         let mut hit = None;
-        for fault in self.faults.iter_mut().filter(|fault| fault.call == call && fault.times > 0) {
+        for fault in self
+            .faults
+            .iter_mut()
+            .filter(|fault| fault.times > 0 && (fault.call == call || fault.call == Call::Any))
+        {
             if fault.skip > 0 {
                 fault.skip -= 1;
             } else if hit.is_none() {
                 fault.times -= 1;
+                self.calls.failed += 1;
                 hit = Some(*fault);
             }
         }
@@ -483,6 +494,7 @@ impl Device for Disk {
         assert!((at.0 as usize) < state.slots.len(), "read of block {} beyond the end", at.0);
         state.enter(Call::Read).map_err(error)?;
         if state.unreadable.contains(&at) {
+            state.calls.failed += 1;
             return Err(DeviceError::Io);
         }
         *into = *state.slots[at.0 as usize].cached().octets;
@@ -498,7 +510,6 @@ impl Device for Disk {
                 Ok(())
             }
             Err(fault) => {
-                state.calls.failed += 1;
                 match fault.map_or(Effect::Nothing, |fault| fault.effect) {
                     Effect::Nothing => {}
                     Effect::Half => {
@@ -530,7 +541,6 @@ impl Device for Disk {
             }
             Err(None) => Err(DeviceError::Io),
             Err(Some(fault)) => {
-                state.calls.failed += 1;
                 for slot in state.slots.iter_mut().filter(|slot| !slot.unsynced.is_empty()) {
                     slot.is_lost = true;
                 }

@@ -1,4 +1,5 @@
 """What a check is: a name, a folder of its own, a time limit, and things that are stopped when it ends."""
+
 import contextlib
 import dataclasses
 import os
@@ -29,9 +30,11 @@ class Check:
 
 def check(name, seconds=60):
     """Registers a function of one World as a check; what it returns is printed behind `ok NAME`."""
+
     def register(function):
         CHECKS.append(Check(name, seconds, function))
         return function
+
     return register
 
 
@@ -63,7 +66,7 @@ PORTS = random.Random(os.getpid())
 
 
 def free_port():
-    """A loopback port below the kernel's own choice of client ports, so that no client of ours can take it."""
+    """A loopback port below the kernel's own choice of client ports, so no client of ours can take it."""
     for _ in range(1000):
         port = PORTS.randrange(12000, 32000)
         with socket.socket() as probe:

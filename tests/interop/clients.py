@@ -1,4 +1,7 @@
-"""Real clients: swaks, curl, msmtp, smtplib, smtp-source. What each sends arrives below the Received field, once."""
+"""Real clients: swaks, curl, msmtp, smtplib, smtp-source. What each sends arrives below the Received field,
+once.
+"""
+
 import os
 import smtplib
 import subprocess
@@ -33,14 +36,19 @@ def texts(world, prefix, count, eight_bit=True):
             extra += "Größe: 20 °C\r\n".encode()
         message.data = (
             b"Date: Tue, 24 Nov 2026 10:00:00 +0000\r\nMessage-ID: <%d@test.example>\r\n" % number
-            + b"To: <someone@test.example>\r\n" + message.data + extra
+            + b"To: <someone@test.example>\r\n"
+            + message.data
+            + extra
         )
         messages.append(message)
     return messages
 
 
 def arrived(sink, messages):
-    expect(sink.wait_for(messages, SECONDS), f"after {SECONDS} s {len(sink.records())} of {len(messages)} have arrived")
+    expect(
+        sink.wait_for(messages, SECONDS),
+        f"after {SECONDS} s {len(sink.records())} of {len(messages)} have arrived",
+    )
     sink.wait_quiet(0.3)
     wrong = mail.compare(messages, sink)
     expect(not wrong, f"{len(wrong)} faults, the first: {wrong[:3]}")
@@ -53,8 +61,20 @@ def swaks(world):
     for message in messages:
         path = world.folder / message.sender
         path.write_bytes(message.transparent()[:-2])
-        said = run(["swaks", "--server", f"127.0.0.1:{relay.port}", "--from", message.sender, "--to",
-                    ",".join(message.recipients), "--no-data-fixup", "--data", f"@{path}"])
+        said = run(
+            [
+                "swaks",
+                "--server",
+                f"127.0.0.1:{relay.port}",
+                "--from",
+                message.sender,
+                "--to",
+                ",".join(message.recipients),
+                "--no-data-fixup",
+                "--data",
+                f"@{path}",
+            ]
+        )
         expect("<** " not in said, f"swaks saw a refusal: {said[-300:]}")
     arrived(sink, messages)
     return f"{len(messages)} messages"
@@ -67,8 +87,18 @@ def curl(world):
     for message in messages:
         path = world.folder / message.sender
         path.write_bytes(message.data)
-        run(["curl", "-sS", f"smtp://127.0.0.1:{relay.port}/client.test.example", "--mail-from", message.sender,
-             *(word for recipient in message.recipients for word in ("--mail-rcpt", recipient)), "--upload-file", str(path)])
+        run(
+            [
+                "curl",
+                "-sS",
+                f"smtp://127.0.0.1:{relay.port}/client.test.example",
+                "--mail-from",
+                message.sender,
+                *(word for recipient in message.recipients for word in ("--mail-rcpt", recipient)),
+                "--upload-file",
+                str(path),
+            ]
+        )
     arrived(sink, messages)
     return f"{len(messages)} messages"
 
@@ -78,9 +108,20 @@ def msmtp(world):
     relay, sink = pair(world)
     messages = texts(world, "msmtp", 5)
     for message in messages:
-        run(["msmtp", "--file=/dev/null", "--host=127.0.0.1", f"--port={relay.port}", f"--from={message.sender}",
-             "--set-date-header=off", "--set-msgid-header=off", "--", *message.recipients],
-            message.data.replace(b"\r\n", b"\n"))
+        run(
+            [
+                "msmtp",
+                "--file=/dev/null",
+                "--host=127.0.0.1",
+                f"--port={relay.port}",
+                f"--from={message.sender}",
+                "--set-date-header=off",
+                "--set-msgid-header=off",
+                "--",
+                *message.recipients,
+            ],
+            message.data.replace(b"\r\n", b"\n"),
+        )
     arrived(sink, messages)
     return f"{len(messages)} messages"
 
@@ -103,28 +144,54 @@ def python_smtplib(world):
     with smtplib.SMTP("127.0.0.1", relay.port, timeout=SECONDS) as client:
         client.helo("old.test.example")
         for message in old:
-            expect(not client.sendmail(message.sender, message.recipients, message.data), "refused after HELO")
+            expect(
+                not client.sendmail(message.sender, message.recipients, message.data), "refused after HELO"
+            )
     arrived(sink, messages + old)
     return f"{len(messages) + len(old)} messages"
 
 
 @check("clients.smtp_source")
 def smtp_source(world):
-    """500 messages over 20 sessions; what it sends directly to the sink is the measure of what comes through the relay."""
+    """500 messages over 20 sessions; what it sends directly to the sink is the measure of what comes
+    through the relay.
+    """
     relay, sink = pair(world)
     direct = Sink(world, free_port(), name="direct").start()
     for port, count in ((direct.port, 1), (relay.port, 500)):
-        run(["smtp-source", "-c", "-N", "-f", "source@test.example", "-t", "to@test.example", "-l", "3000", "-s",
-             str(min(20, count)), "-m", str(count), f"127.0.0.1:{port}"])
+        run(
+            [
+                "smtp-source",
+                "-c",
+                "-N",
+                "-f",
+                "source@test.example",
+                "-t",
+                "to@test.example",
+                "-l",
+                "3000",
+                "-s",
+                str(min(20, count)),
+                "-m",
+                str(count),
+                f"127.0.0.1:{port}",
+            ]
+        )
     done = sink.wait_until(lambda: len(sink.delivered()) >= 500, SECONDS)
     expect(done, f"after {SECONDS} s {len(sink.delivered())} of 500 have arrived")
     sink.wait_quiet(0.3)
     doubled = [pair for pair, count in sink.delivered().items() if count > 1]
-    expect(not doubled and len(sink.records()) == 500, f"doubled: {doubled[:3]}, {len(sink.records())} transactions")
+    expect(
+        not doubled and len(sink.records()) == 500,
+        f"doubled: {doubled[:3]}, {len(sink.records())} transactions",
+    )
     body = direct.data(direct.records()[0]).split(b"\r\n\r\n", 1)[1]
     for record in sink.records():
         expect(not record.faults, f"{record.faults[:2]}")
-        expect(sink.data(record).split(b"\r\n\r\n", 1)[1] == body, f"the body to {record.recipients} is another one")
+        expect(
+            sink.data(record).split(b"\r\n\r\n", 1)[1] == body,
+            f"the body to {record.recipients} is another one",
+        )
     return f"500 messages of {len(body)} octets over 20 sessions"
 
 
@@ -138,10 +205,24 @@ def many_at_once(world):
         path = world.folder / message.sender
         path.write_bytes(message.data.replace(b"\r\n", b"\n"))
         with open(path, "rb") as text:
-            running.append(subprocess.Popen(
-                ["msmtp", "--file=/dev/null", "--host=127.0.0.1", f"--port={relay.port}", f"--from={message.sender}",
-                 "--set-date-header=off", "--set-msgid-header=off", "--", *message.recipients],
-                stdin=text, stderr=subprocess.PIPE, env=dict(os.environ)))
+            running.append(
+                subprocess.Popen(
+                    [
+                        "msmtp",
+                        "--file=/dev/null",
+                        "--host=127.0.0.1",
+                        f"--port={relay.port}",
+                        f"--from={message.sender}",
+                        "--set-date-header=off",
+                        "--set-msgid-header=off",
+                        "--",
+                        *message.recipients,
+                    ],
+                    stdin=text,
+                    stderr=subprocess.PIPE,
+                    env=dict(os.environ),
+                )
+            )
     for process in running:
         said = process.communicate(timeout=SECONDS)[1]
         expect(process.returncode == 0, f"msmtp ended with {process.returncode}: {said[-300:]}")

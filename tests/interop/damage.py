@@ -1,11 +1,14 @@
-"""Damaged spools: the start never fails, nothing wrong or mixed is delivered, the log says what was set aside.
+"""Damaged spools: the start never fails, nothing wrong or mixed is delivered, the log says what it set aside.
 
-One spool is made by the relay itself, with messages of one and of several blocks that wait, messages delivered in part, freed blocks and a
-message that was cut off in the middle. Of this file many damaged copies are made, and a relay is started on each, twice. Which block
-belongs to what is not known here: a block is known as used by the names that stand in it. A block that is replaced whole leaves nothing to
-be noticed, when it was the only one of its message: for those variants the log need not say anything. A superblock of an older state is a
-disk that undid a write it had called durable: there only what arrives is judged.
+One spool is made by the relay itself, with messages of one and of several blocks that wait, messages
+delivered in part, freed blocks and a message that was cut off in the middle. Of this file many damaged
+copies are made, and a relay is started on each, twice. Which block belongs to what is not known here: a
+block is known as used by the names that stand in it. A block that is replaced whole leaves nothing to be
+noticed, when it was the only one of its message: for those variants the log need not say anything. A
+superblock of an older state is a disk that undid a write it had called durable: there only what arrives is
+judged.
 """
+
 import concurrent.futures
 import random
 import re
@@ -41,7 +44,9 @@ class Original:
         relay.kill()
         self.older = relay.spool.read_bytes()
         relay.start()
-        waiting = [mail.alert(n, (200, 2500, 14_000)[n % 3], "wait", 1 + n % 4, world.seed) for n in range(15)]
+        waiting = [
+            mail.alert(n, (200, 2500, 14_000)[n % 3], "wait", 1 + n % 4, world.seed) for n in range(15)
+        ]
         self.accept(relay, waiting)
         half = load.Session(relay.port)
         half.begin(mail.alert(1, 9000, "half"))
@@ -50,7 +55,8 @@ class Original:
         self.octets = relay.spool.read_bytes()
         self.messages = {message.sender: message for message in done + part + waiting}
         self.pending = {(m.sender, to) for m in part for to in m.recipients[1:]} | {
-            (m.sender, to) for m in waiting for to in m.recipients}
+            (m.sender, to) for m in waiting for to in m.recipients
+        }
         count = len(self.octets) // BLOCK
         self.used = [n for n in range(2, count) if b"@test.example" in self.block(n)]
         self.port = relay.port
@@ -61,10 +67,10 @@ class Original:
         expect(not unsent, f"{len(unsent)} not accepted, the first: {[(m.sender, r) for m, r in unsent[:2]]}")
 
     def block(self, number, octets=None):
-        return (octets or self.octets)[number * BLOCK:(number + 1) * BLOCK]
+        return (octets or self.octets)[number * BLOCK : (number + 1) * BLOCK]
 
     def with_block(self, number, block):
-        return self.octets[:number * BLOCK] + block + self.octets[(number + 1) * BLOCK:]
+        return self.octets[: number * BLOCK] + block + self.octets[(number + 1) * BLOCK :]
 
 
 def flipped(original, number, offset, draw):
@@ -96,14 +102,16 @@ def variants(original, draw):
     for number in draw.sample(used, min(6, len(used))):
         other = draw.choice(used)
         yield f"block {number} zeroed", original.with_block(number, bytes(BLOCK)), 1
-        yield f"block {number} of an older state", original.with_block(number, original.block(number, original.older)), 1
+        yield f"block {number} of an older state", original.with_block(
+            number, original.block(number, original.older)
+        ), 1
         yield f"block {number} written over by {other}", original.with_block(number, original.block(other)), 2
         for cut in (512, 2048, 3584):
             torn = original.block(number)[:cut] + original.block(other)[cut:]
             yield f"block {number} torn at {cut} with {other}", original.with_block(number, torn), 1
     for number, other in (draw.sample(used, 2) for _ in range(6)):
         swapped = original.with_block(number, original.block(other))
-        swapped = swapped[:other * BLOCK] + original.block(number) + swapped[(other + 1) * BLOCK:]
+        swapped = swapped[: other * BLOCK] + original.block(number) + swapped[(other + 1) * BLOCK :]
         yield f"blocks {number} and {other} swapped", swapped, 2
     for number in range(8):
         many = bytearray(original.octets)
@@ -111,14 +119,24 @@ def variants(original, draw):
             many[draw.choice(used) * BLOCK + draw.randrange(BLOCK)] ^= 1 << draw.randrange(8)
         yield f"{2 + 4 * number} octets flipped", bytes(many), 2 + 4 * number
     last = (max(used) + 1) * BLOCK
-    for cut, missing in ((len(original.octets) - 1, 0), (len(original.octets) - 5 * BLOCK, 0), (last + 17, 0), (last - 1, 1),
-                         (last // 2, everything), (9 * BLOCK + 100, everything), (2 * BLOCK, everything), (BLOCK + 7, everything)):
+    for cut, missing in (
+        (len(original.octets) - 1, 0),
+        (len(original.octets) - 5 * BLOCK, 0),
+        (last + 17, 0),
+        (last - 1, 1),
+        (last // 2, everything),
+        (9 * BLOCK + 100, everything),
+        (2 * BLOCK, everything),
+        (BLOCK + 7, everything),
+    ):
         yield f"cut to {cut} octets", original.octets[:cut], missing
     yield "longer than it was", original.octets + draw.randbytes(3 * BLOCK + 5), 0
 
 
 def attempt(world, original, index, name, octets, missing_max, sinks):
-    """Starts a relay twice on one damaged copy; returns (text of what is wrong or None, missing messages, doubled recipients)."""
+    """Starts a relay twice on one damaged copy; returns (text of what is wrong or None, missing messages,
+    doubled recipients).
+    """
     sink = sinks.pop()
     try:
         relay = Relay(world, sink.port, name=f"copy{index}", size=SIZE)
@@ -141,6 +159,7 @@ def attempt(world, original, index, name, octets, missing_max, sinks):
 
 def settle(sink, first, pending, quiet=1.3):
     """Waits until all pending recipients have come, or nothing has come for `quiet` seconds."""
+
     def is_complete():
         return pending <= {(r.sender, to) for r in sink.records()[first:] for to in r.recipients}
 
@@ -166,9 +185,17 @@ def judge(original, sink, first, relay, name, missing_max):
     missing = {sender for sender, to in original.pending - set(came)}
     doubled = len(came) - len(set(came)) + len(set(came) - original.pending)
     if len(missing) > missing_max:
-        return f"{name}: {len(missing)} messages missing, at most {missing_max} can be hit", len(missing), doubled
+        return (
+            f"{name}: {len(missing)} messages missing, at most {missing_max} can be hit",
+            len(missing),
+            doubled,
+        )
     if missing and not REPLACED.search(name) and not SAID.search(relay.log()):
-        return f"{name}: {sorted(missing)[:2]} missing and the log does not say so: {relay.log_tail()}", len(missing), doubled
+        return (
+            f"{name}: {sorted(missing)[:2]} missing and the log does not say so: {relay.log_tail()}",
+            len(missing),
+            doubled,
+        )
     return None, len(missing), doubled
 
 
@@ -194,20 +221,26 @@ def blocks(world):
     expect(not wrong, f"{len(wrong)} of {len(copies)}: " + "; ".join(wrong[:8]))
     missing = sum(count for _, count, _ in results)
     doubled = sum(count for _, _, count in results)
-    return f"{len(copies)} damaged copies of {len(original.used)} used blocks, {missing} messages set aside, {doubled} recipients again"
+    return (
+        f"{len(copies)} damaged copies of {len(original.used)} used blocks, {missing} messages set aside, "
+        f"{doubled} recipients again"
+    )
 
 
 @check("damage.foreign_file", 60)
 def foreign_file(world):
-    """A file that is no spool, or whose superblocks are both gone, is renamed aside with not an octet changed; a new spool works."""
+    """A file that is no spool, or whose superblocks are both gone, is renamed aside with not an octet
+    changed; a new spool works.
+    """
     original = Original(world)
     draw = random.Random(world.seed)
     files = {
         "a mailbox": b"From root Tue Nov 24\n" + b"Subject: keep me\n\n" * 30_000,
         "a short text": b"hello\n",
+        "zeros and a short tail": bytes(BLOCK) + b"hello\n",
         "random octets": draw.randbytes(2**20),
         "random octets, shorter": draw.randbytes(3 * BLOCK + 11),
-        "both superblocks random": draw.randbytes(2 * BLOCK) + original.octets[2 * BLOCK:],
+        "both superblocks random": draw.randbytes(2 * BLOCK) + original.octets[2 * BLOCK :],
     }
     sink = Sink(world, free_port()).start()
     wrong = []
@@ -220,7 +253,11 @@ def foreign_file(world):
         reply = load.Session(relay.port).transaction(message)
         expect(reply.code == 250, f"{name}: a new message got {reply.code} {reply.text}")
         expect(sink.wait_for([message], 15), f"{name}: a new message did not arrive")
-        kept = [path.name for path in relay.folder.iterdir() if path != relay.spool and path.read_bytes() == octets]
+        kept = [
+            path.name
+            for path in relay.folder.iterdir()
+            if path != relay.spool and path.read_bytes() == octets
+        ]
         came = {r.sender for r in sink.records()[first:]}
         recovered = {sender for sender, _ in original.pending} <= came
         if not kept and not (name.startswith("both") and recovered):

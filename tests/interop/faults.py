@@ -1,4 +1,7 @@
-"""A smarthost that is down, slow, closes, drops, refuses: nothing is lost, all arrives when it is well again."""
+"""A smarthost that is down, slow, closes, drops, refuses: nothing is lost, all arrives when it is well
+again.
+"""
+
 import collections
 
 import load
@@ -26,7 +29,9 @@ def all_arrive(sink, messages, seconds=60, exactly_once=True):
 
 @check("faults.down", 90)
 def down(world):
-    """Nobody listens; the relay is stopped and started meanwhile; then the smarthost comes, goes, and comes."""
+    """Nobody listens; the relay is stopped and started meanwhile; then the smarthost comes, goes, and
+    comes.
+    """
     sink = Sink(world, free_port())
     relay = Relay(world, sink.port).start()
     messages = alerts(world, "down", 100)
@@ -60,7 +65,9 @@ def slow(world):
 
 @check("faults.close_after_each_reply", 120)
 def close_after_each_reply(world):
-    """Connection by connection the smarthost closes one reply later: after the greeting, EHLO, MAIL, RCPT, 354, the 250."""
+    """Connection by connection the smarthost closes one reply later: after the greeting, EHLO, MAIL, RCPT,
+    354, the 250.
+    """
     sink = Sink(world, free_port(), close_after=[1, 2, 3, 4, 5, 6, 7]).start()
     relay = Relay(world, sink.port).start()
     messages = alerts(world, "close", 6)
@@ -74,7 +81,9 @@ def close_after_each_reply(world):
 
 @check("faults.drop_after_dot", 90)
 def drop_after_dot(world):
-    """The connection goes after the final dot, before the reply: sent again until a reply is read; never lost."""
+    """The connection goes after the final dot, before the reply: sent again until a reply is read; never
+    lost.
+    """
     sink = Sink(world, free_port(), drop_dots=5).start()
     relay = Relay(world, sink.port).start()
     messages = alerts(world, "dot", 30)
@@ -87,7 +96,9 @@ def drop_after_dot(world):
 
 @check("faults.refusals", 90)
 def refusals(world):
-    """Per recipient: 550 is not tried again, 451 is until it is taken; a 554 to the data is not tried again."""
+    """Per recipient: 550 is not tried again, 451 is until it is taken; a 554 to the data is not tried
+    again.
+    """
     sink = Sink(world, free_port(), later=True).start()
     relay = Relay(world, sink.port).start()
     messages = alerts(world, "mixed", 20, 1)
@@ -105,7 +116,9 @@ def refusals(world):
     sink.wait_quiet(3)
     again = [pair for pair, count in sink.delivered().items() if count > 1]
     expect(not again, f"after a restart recipients got it again: {again[:3]}")
-    return f"{len(messages)} messages with a 250, a 550 and a 451 each; {len(refused_data)} refused at the dot"
+    return (
+        f"{len(messages)} messages with a 250, a 550 and a 451 each; {len(refused_data)} refused at the dot"
+    )
 
 
 @check("faults.recipient_limit", 60)

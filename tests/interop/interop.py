@@ -1,4 +1,5 @@
 """Runs the checks one after the other and prints a line for each; see README.md."""
+
 import argparse
 import pathlib
 import shutil
@@ -64,7 +65,9 @@ def main():
     arguments.add_argument("--seed", type=int, default=1)
     arguments.add_argument("--list", action="store_true")
     options = arguments.parse_args()
-    chosen = [c for c in checks.CHECKS if not options.names or any(c.name.startswith(n) for n in options.names)]
+    chosen = [
+        c for c in checks.CHECKS if not options.names or any(c.name.startswith(n) for n in options.names)
+    ]
     if options.list:
         for check in chosen:
             print(check.name)

@@ -1,4 +1,5 @@
 """The raw client: SMTP over a plain socket, with and without pipelining, alone or many at a time."""
+
 import dataclasses
 import socket
 import threading
@@ -63,7 +64,9 @@ class Session:
         return self.reply()
 
     def envelope(self, message, size=True):
-        extras = (f" SIZE={len(message.data)}" if size else "") + (" BODY=8BITMIME" if message.is_8bit else "")
+        extras = (f" SIZE={len(message.data)}" if size else "") + (
+            " BODY=8BITMIME" if message.is_8bit else ""
+        )
         mail = f"MAIL FROM:<{message.sender}>{extras}"
         return [mail, *(f"RCPT TO:<{recipient}>" for recipient in message.recipients)]
 
@@ -108,8 +111,8 @@ class Session:
 def send_all(port, messages, clients=8, seconds=120):
     """Sends each message until it is answered 250, `clients` at a time; a 4yz waits and tries again.
 
-    Returns those that were not answered 250, with the last reason. Only for a relay that is not killed meanwhile:
-    a reply that is lost would be sent again.
+    Returns those that were not answered 250, with the last reason. Only for a relay that is not killed
+    meanwhile: a reply that is lost would be sent again.
     """
     waiting = list(reversed(messages))
     unsent = []

@@ -1,7 +1,9 @@
-"""Messages by number, always the same for the same seed, and the comparison of what was sent with what arrived.
+"""Messages by number, the same for the same seed, and the comparison of what was sent with what arrived.
 
-A message is known by its reverse-path: even one of a single octet can be told from all others, and its mail data stays what it is.
+A message is known by its reverse-path: even one of a single octet can be told from all others, and its mail
+data stays what it is.
 """
+
 import collections
 import dataclasses
 import random
@@ -17,6 +19,7 @@ EIGHT_BIT = bytes(octet for octet in range(256) if octet not in (0, 10, 13))
 @dataclasses.dataclass
 class Message:
     """What one client sends: names, and mail data before transparency that ends in CRLF (or is empty)."""
+
     sender: str
     recipients: list
     data: bytes
@@ -32,7 +35,7 @@ def lines(draw, octets, width, alphabet, start=b""):
     table = bytes(alphabet[i % len(alphabet)] for i in range(256))
     text = draw.randbytes(octets).translate(table)
     step = max(1, width - len(start))
-    return b"".join(start + text[at:at + step] + b"\r\n" for at in range(0, max(1, len(text)), step))
+    return b"".join(start + text[at : at + step] + b"\r\n" for at in range(0, max(1, len(text)), step))
 
 
 def recipients(draw, count):
@@ -96,7 +99,9 @@ def difference(message, arrived):
 
 
 def compare(messages, sink, *, exactly_once=True):
-    """All that is wrong with what `sink` got of `messages`: lost, doubled, changed, unknown. A list of texts."""
+    """All that is wrong with what `sink` got of `messages`: lost, doubled, changed, unknown. A list of
+    texts.
+    """
     wanted = {message.sender: message for message in messages}
     copies = collections.defaultdict(collections.Counter)
     wrong = []
@@ -117,7 +122,9 @@ def compare(messages, sink, *, exactly_once=True):
         doubled = [r for r in message.recipients if got[r] > 1]
         strange = set(got) - set(message.recipients)
         if lost:
-            wrong.append(f"{message.sender}: {len(lost)} of {len(message.recipients)} recipients did not get it")
+            wrong.append(
+                f"{message.sender}: {len(lost)} of {len(message.recipients)} recipients did not get it"
+            )
         if doubled and exactly_once:
             wrong.append(f"{message.sender}: {len(doubled)} recipients got it more than once")
         if strange:

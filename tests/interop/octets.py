@@ -1,4 +1,7 @@
-"""1,000 messages, 1 octet to 5 MiB, dots, 8-bit, long lines, 1 to 200 recipients: octet-identical below Received, once each."""
+"""1,000 messages, 1 octet to 5 MiB, dots, 8-bit, long lines, 1 to 200 recipients: octet-identical below
+Received, once each.
+"""
+
 import load
 import mail
 from checks import check, expect, free_port
@@ -10,13 +13,18 @@ COUNT = 1000
 
 @check("octets", 240)
 def octets(world):
-    """The whole corpus through the relay to the raw sink, from clients that pipeline or don't, declare a size or don't."""
+    """The whole corpus through the relay to the raw sink, from clients that pipeline or don't, declare a
+    size or don't.
+    """
     sink = Sink(world, free_port()).start()
     relay = Relay(world, sink.port).start()
     messages = [mail.corpus(number, world.seed) for number in range(COUNT)]
     sizes = [len(message.data) for message in messages]
     counts = [len(message.recipients) for message in messages]
-    expect(min(sizes) <= 3 and max(sizes) >= 5 * 2**20 and min(counts) == 1 and max(counts) == 200, "the corpus is too tame")
+    expect(
+        min(sizes) <= 3 and max(sizes) >= 5 * 2**20 and min(counts) == 1 and max(counts) == 200,
+        "the corpus is too tame",
+    )
     unsent = load.send_all(relay.port, messages, clients=8, seconds=150)
     expect(not unsent, f"{len(unsent)} not accepted, the first: {[(m.sender, r) for m, r in unsent[:2]]}")
     sink.wait_for(messages, 60)
@@ -24,7 +32,7 @@ def octets(world):
     wrong = mail.compare(messages, sink)
     expect(not wrong, f"{len(wrong)} faults, the first: {wrong[:3]}")
     copies = sum(len(message.recipients) for message in messages)
-    return f"{COUNT} messages, {copies} recipients, {sum(len(m.data) for m in messages) / 2**20:.0f} MiB, each once"
+    return f"{COUNT} messages, {copies} recipients, {sum(sizes) / 2**20:.0f} MiB, each once"
 
 
 @check("octets.without_extensions", 60)

@@ -1,4 +1,5 @@
 """The process as its supervisor sees it: SIGTERM, few file descriptors, nothing to do."""
+
 import resource
 import socket
 import time
@@ -26,14 +27,22 @@ def sigterm(world):
     code = relay.terminate()
     took = time.monotonic() - start
     expect(code == 0, f"exit code {code}")
-    for name, session in (("an idle session", first), ("a session in its data", half), ("a new session", quiet)):
+    for name, session in (
+        ("an idle session", first),
+        ("a session in its data", half),
+        ("a new session", quiet),
+    ):
         try:
             reply = session.reply()
         except load.Closed as closed:
             reply = None
             reason = str(closed)
-        expect(reply is not None, f"{name} was closed without a word" + (f": {reason}" if reply is None else ""))
-        expect(reply.code == 421 and "relay.test.example" in reply.text, f"{name} got {reply.code} {reply.text}")
+        expect(
+            reply is not None, f"{name} was closed without a word" + (f": {reason}" if reply is None else "")
+        )
+        expect(
+            reply.code == 421 and "relay.test.example" in reply.text, f"{name} got {reply.code} {reply.text}"
+        )
     sink.start()
     relay.start()
     expect(sink.wait_for([message], 20), "what was accepted before SIGTERM did not arrive")

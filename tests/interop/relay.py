@@ -1,4 +1,5 @@
 """One `postern serve` on loopback: its configuration, its log, its spool, and the ways to end it."""
+
 import os
 import pathlib
 import signal
@@ -40,7 +41,10 @@ class Relay:
         log = open(self.log_path, "ab")
         self.process = subprocess.Popen(
             [*self.wrapper, self.binary, "serve", "--config", str(self.config)],
-            stdin=subprocess.DEVNULL, stdout=log, stderr=log, env={**os.environ, **(environment or {})},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env={**os.environ, **(environment or {})},
             start_new_session=bool(self.wrapper),
         )
         log.close()
@@ -90,7 +94,9 @@ class Relay:
 
     def terminate_traced(self):
         """SIGTERM to the relay when it runs as the child of a wrapper, and the end of both."""
-        children = pathlib.Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        children = (
+            pathlib.Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        )
         for child in children:
             os.kill(int(child), signal.SIGTERM)
         return self.process.wait(20)

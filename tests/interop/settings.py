@@ -1,4 +1,7 @@
-"""Bad configurations: one line that names file, key and what is allowed, and exit code 78 (EX_CONFIG) or 74 (EX_IOERR)."""
+"""Bad configurations: one line that names file, key and what is allowed, and exit code 78 (EX_CONFIG) or 74
+(EX_IOERR).
+"""
+
 import os
 import pathlib
 import socket
@@ -31,8 +34,12 @@ def refusal(world, name, text, *words, codes=CODES):
     if text is not None:
         path.write_text(text.replace("FOLDER", str(folder)))
     try:
-        done = subprocess.run([world.binary, "serve", "--config", str(path)], capture_output=True, timeout=5,
-                              env={k: v for k, v in os.environ.items() if k != "RUST_LOG"})
+        done = subprocess.run(
+            [world.binary, "serve", "--config", str(path)],
+            capture_output=True,
+            timeout=5,
+            env={k: v for k, v in os.environ.items() if k != "RUST_LOG"},
+        )
     except subprocess.TimeoutExpired:
         return f"{name}: it started"
     said = (done.stdout + done.stderr).decode(errors="replace")
@@ -72,7 +79,11 @@ def refused(world):
         ("not TOML", {"admin": "admin = = x"}, []),
         ("doubled key", {"admin": 'admin = "a@test.example"\nadmin = "b@test.example"'}, ["admin"]),
         ("bad hostname", {"hostname": 'hostname = "two words"'}, ["hostname"]),
-        ("spool in a missing folder", {"spool": '[spool]\npath = "FOLDER/no/such/folder/spool"\nsize = "1MiB"'}, ["path"]),
+        (
+            "spool in a missing folder",
+            {"spool": '[spool]\npath = "FOLDER/no/such/folder/spool"\nsize = "1MiB"'},
+            ["path"],
+        ),
         ("spool is a folder", {"spool": '[spool]\npath = "FOLDER"\nsize = "1MiB"'}, ["path"]),
     ]
     wrong = []
@@ -94,7 +105,9 @@ def refused(world):
 def tmpfs(world):
     """A spool in memory is refused; with spool.volatile it is taken."""
     shared = pathlib.Path("/dev/shm")
-    kind = subprocess.run(["stat", "-f", "-c", "%T", str(shared)], capture_output=True, text=True).stdout.strip()
+    kind = subprocess.run(
+        ["stat", "-f", "-c", "%T", str(shared)], capture_output=True, text=True
+    ).stdout.strip()
     expect(kind == "tmpfs", f"{shared} is {kind or 'missing'}, not tmpfs: can't check")
     folder = shared / f"postern-interop-{os.getpid()}"
     folder.mkdir()
@@ -111,6 +124,7 @@ def tmpfs(world):
 def second_relay(world):
     """A second relay on the spool of a running one is refused, and the first goes on."""
     from relay import Relay
+
     relay = Relay(world, free_port()).start()
     spool = f'[spool]\npath = "{relay.spool}"\nsize = "64MiB"'
     wrong = refusal(world, "second", configuration("FOLDER", spool=spool))

@@ -1,17 +1,23 @@
-"""The raw smarthost: one thread, epoll, records every transaction with its octets, and plays faults on demand.
+"""The raw smarthost: one thread, epoll; records every transaction with its octets, plays faults on demand.
 
-It runs as a process of its own. Class `Sink` starts it and reads what it wrote: `records` has one JSON line for each mail data that
-reached its end, written before the reply is sent; `data` has the octets, transparency undone. Behaviour comes as JSON lines on its
-standard input and is confirmed on its standard output:
+It runs as a process of its own. Class `Sink` starts it and reads what it wrote: `records` has one JSON line
+for each mail data that reached its end, written before the reply is sent; `data` has the octets,
+transparency undone. Behaviour comes as JSON lines on its standard input and is confirmed on its standard
+output:
 
-    extensions   list of EHLO lines                      delay        seconds before each batch of replies
-    close_after  list; connection i closes after reply close_after[i % n] (0: never), counted from the greeting as 1
+    extensions   list of EHLO lines
+    delay        seconds before each batch of replies
+    close_after  list; connection i closes after reply close_after[i % n] (0: never), counted from the
+                 greeting as 1
     drop_dots    so many mail data end with the connection closed before the reply (-1: all)
-    rcpt_max     further recipients of a transaction get 452        later / refuse   true: see below
+    rcpt_max     further recipients of a transaction get 452
+    later        true: see below
+    refuse       true: see below
 
-Recipients that begin with `refused` get 550; with `later`, 451 while `later` is true. Senders that begin with `baddata` get 554 at the
-end of their data. `refuse` true: all recipients get 550.
+Recipients that begin with `refused` get 550; with `later`, 451 while `later` is true. Senders that begin
+with `baddata` get 554 at the end of their data. `refuse` true: all recipients get 550.
 """
+
 import argparse
 import collections
 import heapq
@@ -42,7 +48,9 @@ class Sink:
     def start(self):
         self.process = subprocess.Popen(
             [sys.executable, os.path.abspath(__file__), str(self.port), str(self.folder)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
         )
         self.process.stdout.readline()
         self.behave(**self.behaviour)
@@ -84,7 +92,9 @@ class Sink:
 
     def delivered(self):
         """(sender, recipient) pairs that were answered 250, with their counts."""
-        return collections.Counter((r.sender, to) for r in self.records() if r.is_answered for to in r.recipients)
+        return collections.Counter(
+            (r.sender, to) for r in self.records() if r.is_answered for to in r.recipients
+        )
 
     def wait_for(self, messages, seconds):
         """Waits until each recipient of `messages` has a copy; returns whether that came about in time."""
@@ -156,8 +166,8 @@ class Connection:
                     self.faults.append("a command line without an end")
                     self.drop()
                 return
-            line = bytes(self.input[:end + 1])
-            del self.input[:end + 1]
+            line = bytes(self.input[: end + 1])
+            del self.input[: end + 1]
             if not line.endswith(b"\r\n"):
                 self.faults.append(f"a command line without CRLF: {line[:60]!r}")
             if self.input and not self.may_pipeline:
@@ -170,7 +180,9 @@ class Connection:
         if verb == "EHLO":
             lines = ["sink.test.example", *behaviour["extensions"]]
             self.may_pipeline = "PIPELINING" in behaviour["extensions"]
-            self.reply("\r\n".join(f"250{'-' if n < len(lines) - 1 else ' '}{text}" for n, text in enumerate(lines)))
+            self.reply(
+                "\r\n".join(f"250{'-' if n < len(lines) - 1 else ' '}{text}" for n, text in enumerate(lines))
+            )
         elif verb in ("HELO", "NOOP"):
             self.reply("250 sink.test.example")
         elif verb == "MAIL":
@@ -198,7 +210,7 @@ class Connection:
             self.faults.append(f"out of order or malformed: {line[:80]!r}")
             self.reply("503 5.5.1 bad sequence")
             return
-        self.sender, self.recipients, self.offered = line[11:line.index(">")], [], 0
+        self.sender, self.recipients, self.offered = line[11 : line.index(">")], [], 0
         self.reply("250 2.1.0 ok")
 
     def rcpt(self, line):
@@ -207,7 +219,7 @@ class Connection:
             self.faults.append(f"out of order or malformed: {line[:80]!r}")
             self.reply("503 5.5.1 bad sequence")
             return
-        recipient = line[9:line.index(">")]
+        recipient = line[9 : line.index(">")]
         if recipient.startswith("refused") or behaviour["refuse"]:
             self.reply("550 5.1.1 no such mailbox")
         elif recipient.startswith("later") and behaviour["later"]:
@@ -262,8 +274,15 @@ class Server:
     """The loop: accepts, reads, writes, delays."""
 
     def __init__(self, port, folder):
-        self.behaviour = {"extensions": EXTENSIONS, "delay": 0, "close_after": [], "drop_dots": 0, "rcpt_max": 0,
-                          "later": False, "refuse": False}
+        self.behaviour = {
+            "extensions": EXTENSIONS,
+            "delay": 0,
+            "close_after": [],
+            "drop_dots": 0,
+            "rcpt_max": 0,
+            "later": False,
+            "refuse": False,
+        }
         self.selector = selectors.EpollSelector()
         self.listener = socket.create_server(("127.0.0.1", port), backlog=128)
         self.listener.setblocking(False)
@@ -279,8 +298,16 @@ class Server:
         offset = self.data.tell()
         self.data.write(data)
         self.data.flush()
-        record = Record(time.monotonic(), connection.sender, connection.recipients, offset, len(data), is_answered,
-                        connection.number, connection.faults)
+        record = Record(
+            time.monotonic(),
+            connection.sender,
+            connection.recipients,
+            offset,
+            len(data),
+            is_answered,
+            connection.number,
+            connection.faults,
+        )
         self.records.write(json.dumps(record).encode() + b"\n")
         self.records.flush()
         connection.faults = []
@@ -347,7 +374,7 @@ class Server:
         connection.pending.clear()
         try:
             if connection.output:
-                connection.output = connection.output[connection.socket.send(connection.output):]
+                connection.output = connection.output[connection.socket.send(connection.output) :]
         except BlockingIOError:
             pass
         except OSError:

@@ -1,4 +1,5 @@
 """Real smarthosts: Postfix's smtp-sink, a whole Postfix that delivers to a maildir, aiosmtpd."""
+
 import os
 import pathlib
 import signal
@@ -33,7 +34,9 @@ def wait_for_port(port, process, name):
 def start(world, name, command, port, **options):
     """A smarthost of its own process group, ended with the check."""
     log = open(world.folder / f"{name}.log", "wb")
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, **options)
+    process = subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, **options
+    )
     log.close()
 
     def end():
@@ -51,7 +54,9 @@ def start(world, name, command, port, **options):
 
 
 def some(world, count=150, octets_max=400_000):
-    """The first of the corpus, all kinds of lines, but with a header, so that real smarthosts know where the body begins."""
+    """The first of the corpus, all kinds of lines, but with a header, so that real smarthosts know where
+    the body begins.
+    """
     messages = []
     for number in range(count):
         message = mail.corpus(number, world.seed)
@@ -73,11 +78,18 @@ def body_of(message):
 
 @check("smarthosts.smtp_sink", 90)
 def smtp_sink(world):
-    """Each message as one file, one recipient each, named in the file by its sender; octets compared with LF for CRLF."""
+    """Each message as one file, one recipient each, named in the file by its sender; octets compared with
+    LF for CRLF.
+    """
     port = free_port()
     dumps = world.folder_for("dumps")
     os.chmod(dumps, 0o777)
-    start(world, "smtp-sink", ["smtp-sink", "-u", "root", "-c", "-d", f"{dumps}/%M.", f"127.0.0.1:{port}", "128"], port)
+    start(
+        world,
+        "smtp-sink",
+        ["smtp-sink", "-u", "root", "-c", "-d", f"{dumps}/%M.", f"127.0.0.1:{port}", "128"],
+        port,
+    )
     relay = Relay(world, port).start()
     messages = some(world)
     for message in messages:
@@ -95,10 +107,18 @@ def smtp_sink(world):
     for message in messages:
         text = by_sender.get(message.sender)
         expect(text is not None, f"{message.sender} did not arrive")
-        got = [line[14:-1].decode() for line in text.split(b"Received:", 1)[0].splitlines() if line.startswith(b"X-Rcpt-Args: <")]
+        got = [
+            line[14:-1].decode()
+            for line in text.split(b"Received:", 1)[0].splitlines()
+            if line.startswith(b"X-Rcpt-Args: <")
+        ]
         expect(got == message.recipients, f"{message.sender} went to {got[:3]}, not {message.recipients[:3]}")
-        expect(text.replace(b"\r\n", b"\n").rstrip(b"\n").endswith(message.data.replace(b"\r\n", b"\n").rstrip(b"\n")),
-               f"{message.sender} is changed")
+        expect(
+            text.replace(b"\r\n", b"\n")
+            .rstrip(b"\n")
+            .endswith(message.data.replace(b"\r\n", b"\n").rstrip(b"\n")),
+            f"{message.sender} is changed",
+        )
     return f"{len(messages)} messages"
 
 
@@ -154,18 +174,24 @@ postlog unix-dgram n - n - 1 postlogd
 def postfix(world, port):
     """A private Postfix: configuration, queue and maildir below the check's folder."""
     import pwd
+
     nobody = pwd.getpwnam("nobody")
     folder = world.folder_for("postfix")
     for name in ("config", "queue", "data", "maildir"):
         (folder / name).mkdir()
     for parent in [folder, *folder.parents]:
-        expect(parent.stat().st_mode & 0o005 == 0o005, f"{parent} is closed to others, Postfix can't work below it")
+        expect(
+            parent.stat().st_mode & 0o005 == 0o005,
+            f"{parent} is closed to others, Postfix can't work below it",
+        )
     os.chown(folder / "maildir", nobody.pw_uid, nobody.pw_gid)
     for name in ("cur", "new", "tmp"):
         (folder / "maildir" / name).mkdir()
         os.chown(folder / "maildir" / name, nobody.pw_uid, nobody.pw_gid)
     os.chown(folder / "data", pwd.getpwnam("postfix").pw_uid, -1)
-    (folder / "config" / "main.cf").write_text(POSTFIX_MAIN.format(folder=folder, uid=nobody.pw_uid, gid=nobody.pw_gid))
+    (folder / "config" / "main.cf").write_text(
+        POSTFIX_MAIN.format(folder=folder, uid=nobody.pw_uid, gid=nobody.pw_gid)
+    )
     (folder / "config" / "master.cf").write_text(POSTFIX_MASTER.format(port=port))
     config = str(folder / "config")
     subprocess.run(["postfix", "-c", config, "check"], capture_output=True, timeout=60)
@@ -187,7 +213,9 @@ def real_postfix(world):
     copies = sum(len(message.recipients) for message in messages)
     Sink.wait_until(lambda: sum(1 for _ in maildir.iterdir()) >= copies, 90)
     time.sleep(1)
-    wanted = {(message.sender, recipient): message for message in messages for recipient in message.recipients}
+    wanted = {
+        (message.sender, recipient): message for message in messages for recipient in message.recipients
+    }
     for path in maildir.iterdir():
         header, body = path.read_bytes().split(b"\n\n", 1)
         lines = header.decode("latin-1").splitlines()
@@ -196,7 +224,10 @@ def real_postfix(world):
         message = wanted.pop((sender, recipient), None)
         expect(message is not None, f"{sender} to {recipient} is unknown or came twice")
         expect(body == body_of(message), f"{sender} to {recipient}: the body is changed")
-        expect(sum(line.startswith("Received: ") for line in lines) == 2, f"{sender}: Received fields are not ours and Postfix's")
+        expect(
+            sum(line.startswith("Received: ") for line in lines) == 2,
+            f"{sender}: Received fields are not ours and Postfix's",
+        )
     expect(not wanted, f"{len(wanted)} of {copies} copies are missing, the first: {list(wanted)[:2]}")
     return f"{len(messages)} messages, {copies} copies in a maildir"
 
@@ -207,12 +238,14 @@ from aiosmtpd.smtp import SMTP
 
 class Handler:
     async def handle_DATA(self, server, session, envelope):
-        print(json.dumps([envelope.mail_from, envelope.rcpt_tos, envelope.original_content.hex()]), flush=True)
+        record = [envelope.mail_from, envelope.rcpt_tos, envelope.original_content.hex()]
+        print(json.dumps(record), flush=True)
         return "250 2.0.0 taken"
 
 async def main():
-    make = lambda: SMTP(Handler(), data_size_limit=20_000_000, enable_SMTPUTF8=True, hostname="aio.test.example")
-    server = await asyncio.get_running_loop().create_server(make, "127.0.0.1", int(sys.argv[1]))
+    def session():
+        return SMTP(Handler(), data_size_limit=20_000_000, enable_SMTPUTF8=True, hostname="aio.test.example")
+    server = await asyncio.get_running_loop().create_server(session, "127.0.0.1", int(sys.argv[1]))
     await server.serve_forever()
 
 asyncio.run(main())
@@ -222,6 +255,7 @@ asyncio.run(main())
 @check("smarthosts.aiosmtpd", 90)
 def aiosmtpd(world):
     import json
+
     port = free_port()
     start(world, "aiosmtpd", [sys.executable, "-c", AIOSMTPD, str(port)], port)
     relay = Relay(world, port).start()
@@ -230,10 +264,16 @@ def aiosmtpd(world):
     log = pathlib.Path(world.folder / "aiosmtpd.log")
 
     def taken():
-        return [json.loads(line) for line in log.read_text().splitlines(keepends=True) if line.startswith("[") and line.endswith("\n")]
+        return [
+            json.loads(line)
+            for line in log.read_text().splitlines(keepends=True)
+            if line.startswith("[") and line.endswith("\n")
+        ]
 
     def all_taken():
-        return sum(len(recipients) for _, recipients, _ in taken()) >= sum(len(m.recipients) for m in messages)
+        return sum(len(recipients) for _, recipients, _ in taken()) >= sum(
+            len(m.recipients) for m in messages
+        )
 
     Sink.wait_until(all_taken, SECONDS)
     by_sender = {message.sender: message for message in messages}

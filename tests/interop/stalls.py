@@ -1,4 +1,7 @@
-"""Clients that stop half-way, tables that are full, spools that are full: the next client gets through, nothing deadlocks."""
+"""Clients that stop half-way, tables that are full, spools that are full: the next client gets through,
+nothing deadlocks.
+"""
+
 import concurrent.futures
 import socket
 import time
@@ -26,13 +29,15 @@ def half_open(relay, where, number):
     else:
         expect(session.begin(message).code == 354, "a half could not begin its data")
         data = message.transparent()
-        session.send(data[:len(data) // 2] if where == "data" else data[:-2])
+        session.send(data[: len(data) // 2] if where == "data" else data[:-2])
     return session
 
 
 @check("stalls.eleventh")
 def eleventh(world):
-    """Ten clients stop in the middle of a command, between commands, in the data, before the last LF; the eleventh is not delayed."""
+    """Ten clients stop in the middle of a command, between commands, in the data, before the last LF; the
+    eleventh is not delayed.
+    """
     sink = Sink(world, free_port()).start()
     relay = Relay(world, sink.port).start()
     places = ("command", "transaction", "recipients", "data", "end")
@@ -53,7 +58,7 @@ def eleventh(world):
     wrong = mail.compare(messages, sink)
     expect(not wrong, f"{wrong[:3]}")
     data = mail.alert(3, 3000, "half", 2).transparent()
-    stalled[3].send(data[len(data) // 2:])
+    stalled[3].send(data[len(data) // 2 :])
     reply = stalled[3].reply()
     expect(reply.code == 250, f"a stalled client that goes on got {reply.code} {reply.text}")
     return f"50 messages in {took:.2f} s beside ten that stopped, the slowest {slowest * 1000:.0f} ms"
@@ -61,7 +66,9 @@ def eleventh(world):
 
 @check("stalls.full_table", 90)
 def full_table(world):
-    """As many idle sessions as there is room for, and more: a new client is served, the longest without progress gets 421."""
+    """As many idle sessions as there is room for, and more: a new client is served, the longest without
+    progress gets 421.
+    """
     sink = Sink(world, free_port()).start()
     relay = Relay(world, sink.port).start()
     idle = []
@@ -77,7 +84,10 @@ def full_table(world):
     expect(reply.code == 421, f"the evicted session got {reply.code} {reply.text}")
     message = mail.alert(1, 2000, "new", 1, world.seed)
     start = time.monotonic()
-    expect(load.Session(relay.port).transaction(message).code == 250, "a new client was not served by a full table")
+    expect(
+        load.Session(relay.port).transaction(message).code == 250,
+        "a new client was not served by a full table",
+    )
     took = time.monotonic() - start
     expect(sink.wait_for([message], 10), "its mail did not arrive")
     return f"{len(idle) - 1} sessions at once; a new client served in {took * 1000:.0f} ms"
@@ -114,7 +124,9 @@ def fill(relay, make, limit=20_000):
 
 @check("full.partly_delivered", 120)
 def partly_delivered(world):
-    """A spool full of mail that is delivered to one recipient and deferred for the other; then the smarthost takes all."""
+    """A spool full of mail that is delivered to one recipient and deferred for the other; then the
+    smarthost takes all.
+    """
     sink = Sink(world, free_port(), later=True).start()
     relay = Relay(world, sink.port, size="1MiB").start()
 
@@ -133,7 +145,10 @@ def partly_delivered(world):
     relay.start()
     sink.behave(later=False)
     accepted += more
-    expect(sink.wait_for(accepted, 40), f"{len(sink.delivered())} recipients of {2 * len(accepted)} got it: a deadlock")
+    expect(
+        sink.wait_for(accepted, 40),
+        f"{len(sink.delivered())} recipients of {2 * len(accepted)} got it: a deadlock",
+    )
     sink.wait_quiet(1)
     wrong = mail.compare(accepted, sink)
     expect(not wrong, f"{len(wrong)} faults, the first: {wrong[:3]}")
@@ -146,7 +161,9 @@ def partly_delivered(world):
 
 @check("full.refused", 120)
 def refused(world):
-    """A spool full of mail that is refused for good: the relay answers, defers new mail properly, keeps relaying, starts again."""
+    """A spool full of mail that is refused for good: the relay answers, defers new mail properly, keeps
+    relaying, starts again.
+    """
     sink = Sink(world, free_port()).start()
     relay = Relay(world, sink.port, size="1MiB").start()
 
@@ -159,7 +176,10 @@ def refused(world):
     accepted, refusals = [], 0
     for number in range(600):
         reply = session.transaction(make(number))
-        expect(reply.code in (250, 452), f"with a spool full of refused mail a client got {reply.code} {reply.text}")
+        expect(
+            reply.code in (250, 452),
+            f"with a spool full of refused mail a client got {reply.code} {reply.text}",
+        )
         if reply.code == 250:
             accepted.append(make(number))
         refusals += reply.code == 452
@@ -183,9 +203,13 @@ def refused(world):
 
 @check("full.halves", 120)
 def halves(world):
-    """64 clients send a half and wait, in a spool too small for all of them; a whole message gets through within bounded time."""
+    """64 clients send a half and wait, in a spool too small for all of them; a whole message gets through
+    within bounded time.
+    """
     sink = Sink(world, free_port()).start()
-    relay = Relay(world, sink.port, size="1MiB", tables='[limits]\ndata_timeout = "4s"\ncommand_timeout = "4s"\n').start()
+    relay = Relay(
+        world, sink.port, size="1MiB", tables='[limits]\ndata_timeout = "4s"\ncommand_timeout = "4s"\n'
+    ).start()
 
     def half(number):
         message = mail.alert(number, 40_000, "half", 1, world.seed)
@@ -194,7 +218,7 @@ def halves(world):
             reply = session.begin(message, pipelining=False, size=number % 2 == 0)
             if reply.code == 354:
                 data = message.transparent()
-                session.send(data[:len(data) // 2])
+                session.send(data[: len(data) // 2])
             return session, reply.code
         except load.Closed as closed:
             return None, int(str(closed)[:3]) if str(closed)[:3].isdigit() else str(closed)
@@ -222,6 +246,9 @@ def halves(world):
     expect(all(not r.sender.startswith("half") for r in sink.records()), "a half was delivered")
     after = [mail.alert(n, 100_000, "after", 1, world.seed) for n in range(4)]
     unsent = load.send_all(relay.port, after, 1, 30)
-    expect(not unsent, f"after the halves' time is over their blocks are not free: {unsent[0][1] if unsent else ''}")
+    expect(
+        not unsent,
+        f"after the halves' time is over their blocks are not free: {unsent[0][1] if unsent else ''}",
+    )
     begun.clear()
     return f"64 halves; the whole message accepted after {took:.1f} s"

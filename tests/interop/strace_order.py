@@ -1,16 +1,20 @@
-"""No 250 to mail data leaves between the writes of its blocks and the sync that covers them: read from the system calls.
+"""No 250 to mail data leaves between the writes of its blocks and the sync that covers them, by system calls.
 
-SIGKILL can't see a missing sync, since the kernel's cache survives it. So the relay runs under strace and load, and the trace is read:
+SIGKILL can't see a missing sync, since the kernel's cache survives it. So the relay runs under strace and
+load, and the trace is read:
 
-1. For each client's connection, its replies are followed; the reply after a 354 is the verdict on mail data, and the last octets read
-   before it hold the end of that data.
-2. A verdict 250 is lawful only if a sync of the spool, begun after the end of the data was read, returned 0 before the 250 was written.
-3. The message is known by its sender, which stands in every line of it and so in each of its blocks. The last write to the spool before
-   the verdict that carries this sender must have returned before such a sync began, and there must be one.
+1. For each client's connection, its replies are followed; the reply after a 354 is the verdict on mail
+   data, and the last octets read before it hold the end of that data.
+2. A verdict 250 is lawful only if a sync of the spool, begun after the end of the data was read, returned 0
+   before the 250 was written.
+3. The message is known by its sender, which stands in every line of it and so in each of its blocks. The
+   last write to the spool before the verdict that carries this sender must have returned before such a sync
+   began, and there must be one.
 
-A trace that is doctored (a sync taken out, failed, or moved behind the 250; a write moved behind the sync) must be found unlawful: the
-check doctors its own trace each time to show that it can fail.
+A trace that is doctored (a sync taken out, failed, or moved behind the 250; a write moved behind the sync)
+must be found unlawful: the check doctors its own trace each time to show that it can fail.
 """
+
 import dataclasses
 import re
 import shutil
@@ -21,7 +25,9 @@ from checks import Failure, check, expect, free_port
 from relay import Relay
 from sink import Sink
 
-CALLS = "read,readv,recvfrom,recvmsg,write,writev,sendto,sendmsg,pwrite64,pwritev,pwritev2,fdatasync,fsync,close,accept4,accept"
+CALLS = (
+    "read,readv,recvfrom,recvmsg,write,writev,sendto,sendmsg,pwrite64,pwritev,pwritev2,fdatasync,fsync,close"
+)
 LINE = re.compile(r"^(?:\d+ +)?(\w+)\((.*)\) += (-?\d+)")
 FILE = re.compile(r"^(\d+)<((?:[^>]|(?<=-)>)*)>")
 SENDER = re.compile(rb"(?<![a-z0-9])(t\d+-\d+-\d+@test\.example)")
@@ -34,6 +40,7 @@ WRITES = ("write", "writev", "pwrite64", "pwritev", "pwritev2")
 @dataclasses.dataclass
 class Connection:
     """What the trace showed of one client's connection."""
+
     in_data: bool = False
     last_read: int = -1
     received: bytes = b""
@@ -95,7 +102,7 @@ def replies(connection):
             connection.in_data = False
             end = connection.received.find(b"\r\n.\r\n")
             senders = SENDER.findall(connection.received[:end] if end >= 0 else b"")
-            connection.received = connection.received[end + 5:]
+            connection.received = connection.received[end + 5 :]
             found.append((int(line[:3]), senders[-1] if senders else None))
         elif line.startswith(b"354"):
             connection.in_data = True
@@ -116,16 +123,32 @@ def judge(number, connection, sender, last_write, syncs):
 
 def doctored(lines, spool, port):
     """The trace with one fault each: name -> lines."""
-    syncs = [n for n, line in enumerate(lines) if re.match(r"^(\d+ +)?f(data)?sync\(", line) and line.rstrip().endswith("= 0")]
-    at = next(s for s in syncs[len(syncs) // 2:] if any(spool_write(lines[n], spool) for n in range(max(0, s - 6), s)))
-    write = next(n for n in range(at, -1, -1) if spool_write(lines[n], spool) and SENDER.search(octets(lines[n])))
+    syncs = [
+        n
+        for n, line in enumerate(lines)
+        if re.match(r"^(\d+ +)?f(data)?sync\(", line) and line.rstrip().endswith("= 0")
+    ]
+    at = next(
+        s
+        for s in syncs[len(syncs) // 2 :]
+        if any(spool_write(lines[n], spool) for n in range(max(0, s - 6), s))
+    )
+    write = next(
+        n for n in range(at, -1, -1) if spool_write(lines[n], spool) and SENDER.search(octets(lines[n]))
+    )
     reply = next(n for n in range(at, len(lines)) if f":{port}->" in lines[n] and '"250 ' in lines[n])
     failed = re.sub(r"= 0\s*$", "= -1 EIO (Input/output error)\n", lines[at])
     return {
-        "a sync taken out": lines[:at] + lines[at + 1:],
-        "a sync that failed": lines[:at] + [failed] + lines[at + 1:],
-        "a 250 before its sync": lines[:at] + [lines[reply], lines[at]] + lines[at + 1:reply] + lines[reply + 1:],
-        "a block after its sync": lines[:write] + lines[write + 1:at + 1] + [lines[write]] + lines[at + 1:],
+        "a sync taken out": lines[:at] + lines[at + 1 :],
+        "a sync that failed": lines[:at] + [failed] + lines[at + 1 :],
+        "a 250 before its sync": lines[:at]
+        + [lines[reply], lines[at]]
+        + lines[at + 1 : reply]
+        + lines[reply + 1 :],
+        "a block after its sync": lines[:write]
+        + lines[write + 1 : at + 1]
+        + [lines[write]]
+        + lines[at + 1 :],
     }
 
 
@@ -135,15 +158,30 @@ def spool_write(line, spool):
 
 @check("strace_order", 120)
 def strace_order(world):
-    """20 clients, messages of one block and of several, under strace; then the trace is read, and doctored."""
+    """20 clients, messages of one block and of several, under strace; the trace is read, and doctored."""
     expect(shutil.which("strace"), "strace is missing")
     sink = Sink(world, free_port()).start()
     relay = Relay(world, sink.port)
     trace = world.folder / "trace"
-    relay.wrapper = ["strace", "-f", "-qq", "-yy", "-x", "-s", "70000", "-e", f"trace={CALLS}", "-e", "signal=none", "-o", str(trace)]
+    relay.wrapper = [
+        "strace",
+        "-f",
+        "-qq",
+        "-yy",
+        "-x",
+        "-s",
+        "70000",
+        "-e",
+        f"trace={CALLS}",
+        "-e",
+        "signal=none",
+        "-o",
+        str(trace),
+    ]
     relay.start()
     messages = [
-        mail.alert(n, (80, 2000, 9000, 40_000)[n % 4], f"t{n % 20}-{n}-", 1 + n % 3, world.seed) for n in range(400)
+        mail.alert(n, (80, 2000, 9000, 40_000)[n % 4], f"t{n % 20}-{n}-", 1 + n % 3, world.seed)
+        for n in range(400)
     ]
     unsent = load.send_all(relay.port, messages, clients=20, seconds=60)
     expect(not unsent, f"{len(unsent)} not accepted, the first: {[(m.sender, r) for m, r in unsent[:2]]}")
@@ -152,7 +190,9 @@ def strace_order(world):
     lines = trace.read_text(errors="replace").splitlines(keepends=True)
     wrong, verdicts, syncs = violations(lines, relay.spool, relay.port)
     expect(not wrong, f"{len(wrong)} unlawful, the first: {wrong[:2]}")
-    expect(verdicts == len(messages), f"{verdicts} verdicts in the trace, {len(messages)} messages were accepted")
+    expect(
+        verdicts == len(messages), f"{verdicts} verdicts in the trace, {len(messages)} messages were accepted"
+    )
     for fault, changed in doctored(lines, relay.spool, relay.port).items():
         if not violations(changed, relay.spool, relay.port)[0]:
             raise Failure(f"the check does not see {fault}")

@@ -1,4 +1,5 @@
 """The tiny board: two sessions and an 8 MiB spool carry 5 MiB to 200 recipients."""
+
 import os
 
 import load
@@ -23,4 +24,5 @@ def tiny(world):
     sink.wait_quiet(1.5)
     wrong = mail.compare([big, *small], sink)
     expect(not wrong, f"{len(wrong)} faults, the first: {wrong[:3]}")
-    return f"{len(big.data)} octets to 200 recipients in {sum(r.sender == big.sender for r in sink.records())} transactions"
+    transactions = sum(record.sender == big.sender for record in sink.records())
+    return f"{len(big.data)} octets to 200 recipients in {transactions} transactions"

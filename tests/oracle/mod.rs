@@ -13,14 +13,15 @@
 //! - SPACE: a declared message met a full disk.
 //! - STUCK: a healthy disk, and the store does not come to rest.
 pub(crate) mod message;
+mod rules;
 mod verdict;
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use postern::spool::{
-    Draft, Ended, KeptReply, MessageId, MessageIndex, RecipientState, Recovery, Refusal, Settled, Start,
-    Store,
+    DeviceError, Draft, Ended, KeptReply, MessageId, MessageIndex, RecipientState, Recovery, Refusal,
+    Settled, Start, Store,
 };
 use postern::time::{Duration, Instant};
 
@@ -66,6 +67,8 @@ struct Known {
     durable: usize,
     /// The last set could not be written yet.
     is_owed: bool,
+    /// The disk failed while it was a draft: blocks of it may be lost.
+    is_poisoned: bool,
 }
 
 /// One thing that a relay does.
@@ -97,6 +100,8 @@ pub(crate) enum Mishap {
     Sync,
     /// The write behind so many good ones fails, and leaves so much.
     Write(u64, Effect),
+    /// Whichever call comes behind so many good ones.
+    Call(u64, Effect),
 }
 
 /// What survives a crash: the disk, and what the oracle knows.
@@ -107,6 +112,10 @@ pub(crate) struct Remains {
     ids: BTreeMap<MessageId, u32>,
     now: Instant,
     in_flight: bool,
+    /// The size wanted, in blocks.
+    blocks: u32,
+    /// A start could not read all: what it did not see may be called damage by the next.
+    may_be_aside: bool,
 }
 
 impl std::fmt::Debug for Remains {
@@ -133,6 +142,9 @@ pub(crate) struct World {
     failed_calls: u64,
     /// Something may be half on the disk that nobody was told of: a draft, a refused message, a result.
     in_flight: bool,
+    blocks: u32,
+    /// Messages of this run that could not be read, or blocks of which that may be so.
+    aside: u32,
 }
 
 /// A verdict in words; the first one is the kind.
@@ -151,8 +163,19 @@ impl Remains {
         Self { disk: self.disk.clone(), now: self.now, ..later.clone() }
     }
 
+    /// The same, to be started with another size.
+    pub(crate) fn resized(&self, blocks: u32) -> Self {
+        Self { blocks, ..self.clone() }
+    }
+
+    /// A copy of what is left, and the copy's disk.
+    pub(crate) fn fork(&self) -> (Self, Disk) {
+        let disk = self.disk.fork();
+        (Self { disk: disk.clone(), ..self.clone() }, disk)
+    }
+
     fn start(&self, disk: &Disk) -> Result<(Store<Disk>, Recovery), String> {
-        let start = Start { blocks: disk_blocks(disk), seed: 7, now: self.now };
+        let start = Start { blocks: self.blocks, seed: 7, now: self.now };
         Store::start(disk.clone(), start).map_err(|error| format!("START: {error:?}"))
     }
 
@@ -161,8 +184,20 @@ impl Remains {
         let disk = self.disk.fork();
         let (store, recovery) = self.start(&disk)?;
         let mut world = self.world(disk, store);
+        if self.may_be_aside {
+            world.aside = recovery.set_aside;
+        }
         world.judge(&recovery)?;
         Ok(world)
+    }
+
+    /// Starts on a copy of the disk, which may be damaged; gives the accepted messages that are not
+    /// there, and what the start says of it.
+    pub(crate) fn restart_damaged(&self) -> Result<(Vec<u32>, Recovery), String> {
+        let disk = self.disk.fork();
+        let (store, recovery) = self.start(&disk)?;
+        let mut world = self.world(disk, store);
+        Ok((world.judge_damaged()?, recovery))
     }
 
     /// Starts on a copy of the disk, of which `judged` is known to be what it holds.
@@ -187,6 +222,15 @@ impl Remains {
         Some(cuts.chain([Self { disk, ..self.clone() }]).collect())
     }
 
+    /// What is left on the disk by a start during which `fault` came; it may have refused to start.
+    pub(crate) fn failing_start(&self, fault: Fault) -> Self {
+        let disk = self.disk.fork();
+        disk.fail(fault);
+        drop(self.start(&disk));
+        disk.heal();
+        Self { disk, may_be_aside: true, ..self.clone() }
+    }
+
     fn world(&self, disk: Disk, store: Store<Disk>) -> World {
         World {
             failed_calls: disk.calls().failed,
@@ -198,6 +242,8 @@ impl Remains {
             ended: Vec::new(),
             now: self.now,
             in_flight: self.in_flight,
+            blocks: self.blocks,
+            aside: 0,
         }
     }
 }
@@ -213,16 +259,31 @@ impl World {
         let start = Start { blocks, seed: 7, now };
         let (store, recovery) = Store::start(disk.clone(), start).expect("an empty device becomes a spool");
         assert!(recovery.is_new && recovery.messages == 0, "{recovery:?}");
-        let remains =
-            Remains { disk: disk.clone(), known: Vec::new(), ids: BTreeMap::new(), now, in_flight: false };
+        let remains = Remains {
+            disk: disk.clone(),
+            known: Vec::new(),
+            ids: BTreeMap::new(),
+            now,
+            in_flight: false,
+            blocks,
+            may_be_aside: false,
+        };
         remains.world(disk, store)
     }
 
     /// What is left when the process dies now; `is_power_cut` starts the boot clock anew.
     pub(crate) fn remains(&self, disk: Disk, is_power_cut: bool) -> Remains {
         let now = if is_power_cut { Instant(1000) } else { self.now + Duration(10) };
-        let Self { known, ids, in_flight, .. } = self;
-        Remains { disk, known: known.clone(), ids: ids.clone(), now, in_flight: *in_flight }
+        let Self { known, ids, in_flight, blocks, .. } = self;
+        Remains {
+            disk,
+            known: known.clone(),
+            ids: ids.clone(),
+            now,
+            in_flight: *in_flight,
+            blocks: *blocks,
+            may_be_aside: false,
+        }
     }
 
     /// All that a crash now may leave: each power cut, at most `most` of them, and SIGKILL.
@@ -238,7 +299,7 @@ impl World {
     pub(crate) fn crash_one(&self, seed: u64) -> Remains {
         let disk = self.disk.fork();
         disk.seed(seed);
-        let is_power_cut = seed % 3 > 0;
+        let is_power_cut = !seed.is_multiple_of(3);
         if is_power_cut {
             disk.power_cut(Choice::Seeded(seed));
         } else {
@@ -249,17 +310,16 @@ impl World {
 
     /// Does `op`; false when there is nothing that it applies to.
     pub(crate) fn apply(&mut self, op: Op, mishap: Mishap) -> Result<bool, String> {
-        let error = postern::spool::DeviceError::Io;
-        match mishap {
-            Mishap::None => {}
-            Mishap::Sync => {
-                let effect = Effect::Nothing;
-                self.disk.fail(Fault { call: Call::Sync, skip: 0, times: 1, error, effect });
-            }
-            Mishap::Write(skip, effect) => {
-                self.disk.fail(Fault { call: Call::Write, skip, times: 1, error, effect });
-            }
+        let (call, skip, effect) = match mishap {
+            Mishap::None => (None, 0, Effect::Nothing),
+            Mishap::Sync => (Some(Call::Sync), 0, Effect::Nothing),
+            Mishap::Write(skip, effect) => (Some(Call::Write), skip, effect),
+            Mishap::Call(skip, effect) => (Some(Call::Any), skip, effect),
+        };
+        if let Some(call) = call {
+            self.disk.fail(Fault { call, skip, times: 1, error: DeviceError::Io, effect });
         }
+        let failed = self.disk.calls().failed;
         let applied = match op {
             Op::Begin(shape) => self.begin(shape),
             Op::End => self.end(),
@@ -272,10 +332,18 @@ impl World {
             Op::SettleOne { place, is_failure } => self.settle(place, is_failure, false),
             Op::SettleAll { place, is_failure } => self.settle(place, is_failure, true),
         };
+        if self.disk.calls().failed > failed {
+            self.drafts.iter().for_each(|(number, _)| self.known[*number as usize].is_poisoned = true);
+        }
         if mishap != Mishap::None && !self.disk.is_frozen() {
             self.disk.heal();
         }
         applied
+    }
+
+    /// Blocks of the spool, as the store says.
+    pub(crate) fn blocks(&self) -> u32 {
+        self.store.blocks()
     }
 
     fn has_failed_call(&self) -> bool {
@@ -288,7 +356,7 @@ impl World {
         let mut draft = match self.store.begin(&envelope(number), declared) {
             Ok(draft) => draft,
             Err(Refusal::Failing) if self.has_failed_call() => return Ok(false),
-            Err(Refusal::Full) => return Ok(false),
+            Err(Refusal::Full | Refusal::NeverFits) => return Ok(false),
             Err(refusal) => return Err(format!("STUCK: begin of m{number}: {refusal:?}")),
         };
         if self.store.is_failing() {
@@ -305,6 +373,7 @@ impl World {
             written: 0,
             durable: 0,
             is_owed: false,
+            is_poisoned: false,
         });
         self.in_flight = true;
         let mut filled = Ok(());
@@ -335,7 +404,7 @@ impl World {
         let (number, draft) = self.drafts.remove(0);
         let tick = self.store.tick(self.now);
         let end = self.store.end(draft, tick);
-        let is_healthy = !self.has_failed_call();
+        let is_healthy = !self.has_failed_call() && !self.known[number as usize].is_poisoned;
         let is_frozen = self.disk.is_frozen();
         let known = &mut self.known[number as usize];
         known.accepted_ms = tick.0;
@@ -470,7 +539,12 @@ impl World {
             Err(_) if self.has_failed_call() || self.store.is_failing() => return Ok(()),
             Err(Refusal::Full) => return Ok(()),
             Err(refusal) => return Err(format!("STUCK: settling m{number}: {refusal:?}")),
-            Ok(Settled::SetAside) if self.disk.is_frozen() => return Ok(()),
+            Ok(Settled::SetAside) if self.has_failed_call() => {
+                self.aside += 1;
+                self.known[number].index = None;
+                self.known[number].is_owed = false;
+                return Ok(());
+            }
             Ok(settled) if settled != expected => {
                 return Err(format!("MIXED: settling m{number} gives {settled:?}, not {expected:?}"));
             }
@@ -495,8 +569,8 @@ impl World {
                 }
             }
             self.now = self.now + Duration::from_s(6);
-            self.failed_calls = self.disk.calls().failed;
             self.commit()?;
+            self.failed_calls = self.disk.calls().failed;
         }
         let is_owed = self.known.iter().any(|known| known.is_owed);
         let is_busy =

@@ -18,7 +18,7 @@ thread_local! {
 impl World {
     /// Judges what a start has found, and takes it as the truth from then on.
     pub(super) fn judge(&mut self, recovery: &Recovery) -> Verdict {
-        if recovery.set_aside > 0 {
+        if recovery.set_aside > self.aside {
             return Err(format!("ASIDE: {recovery:?}"));
         }
         if recovery.interrupted > 0 && !self.in_flight {
@@ -48,6 +48,43 @@ impl World {
         }
         self.in_flight = false;
         self.check_room()
+    }
+
+    /// Judges what a start has found on a disk that was damaged: each live message must be as it was.
+    /// Gives the accepted ones that are not there although somebody waits.
+    pub(super) fn judge_damaged(&mut self) -> Result<Vec<u32>, String> {
+        for known in &mut self.known {
+            known.index = None;
+            known.is_owed = false;
+        }
+        let found: Vec<MessageIndex> = self.store.messages().collect();
+        for index in found {
+            self.judge_message(index)?;
+        }
+        let is_missing = |known: &super::Known| {
+            known.stage == Stage::Accepted
+                && known.index.is_none()
+                && !known.history[known.durable..].iter().any(|states| is_done(states))
+        };
+        let numbers = 0..self.known.len() as u32;
+        Ok(numbers.filter(|number| is_missing(&self.known[*number as usize])).collect())
+    }
+
+    /// Reads all live messages: each is what it was, or the store says itself that it is damaged. Gives
+    /// how many are.
+    pub(crate) fn read_all(&mut self) -> Result<usize, String> {
+        let mut damaged = 0;
+        for number in self.live() {
+            let index = self.known[number].index.expect("a live message has one");
+            match identify(&mut self.store, index) {
+                Found::Whole(found, shape)
+                    if found as usize == number && shape == self.known[number].shape => {}
+                Found::Whole(found, shape) => return Err(format!("MIXED: m{number} is m{found}, {shape:?}")),
+                Found::Mixed(what) => return Err(format!("MIXED: {what}")),
+                Found::Damaged => damaged += 1,
+            }
+        }
+        Ok(damaged)
     }
 
     fn judge_message(&mut self, index: MessageIndex) -> Verdict {
@@ -110,7 +147,7 @@ impl World {
 
     /// Octets of the largest message that would be taken now.
     pub(crate) fn room(&mut self) -> u64 {
-        let blocks = u64::from(super::disk_blocks(&self.disk));
+        let blocks = u64::from(self.store.blocks());
         let (mut fits, mut too_large) = (0, blocks * BLOCK_OCTETS as u64);
         while too_large - fits > 1 {
             let octets = fits + (too_large - fits) / 2;
@@ -127,7 +164,10 @@ impl World {
 
     /// Each block is free or belongs to a live message; only for a store at rest, without drafts.
     pub(crate) fn check_room(&mut self) -> Verdict {
-        let blocks = super::disk_blocks(&self.disk);
+        if self.aside > 0 {
+            return Ok(());
+        }
+        let blocks = self.store.blocks();
         let empty = EMPTY_ROOMS.with_borrow(|rooms| rooms.get(&blocks).copied());
         let empty = empty.unwrap_or_else(|| {
             let room = Self::new(blocks).room();

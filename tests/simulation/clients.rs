@@ -1,0 +1,435 @@
+//! The clients: one state machine that follows the protocol as closely as its kind does.
+//!
+//! A client knows of each reply what it answers, whatever it has sent ahead; only one that floods does not, and neither
+//! reads nor believes. Each attempt to hand a message over is a submission of its own, known to the oracle.
+
+use std::collections::VecDeque;
+
+use crate::disk::Random;
+use crate::mail::{self, Mail};
+use crate::net::{End, Got, Ms, Wire};
+use crate::oracle::{Oracle, Stage};
+use crate::swarm::{self, Draw};
+use crate::trace;
+
+/// What a client is like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// One command at a time, tries again.
+    Honest,
+    /// MAIL, RCPT and DATA at once; the next message right behind the dot.
+    Pipelining,
+    /// A few octets at a time.
+    Slow,
+    /// All at once, whatever the replies.
+    Flooding,
+    /// Stops in the middle of something, and stays.
+    Stalling,
+    /// QUIT behind the dot, and gone.
+    Leaving,
+    /// Never reads.
+    Deaf,
+    /// Ends its half of the connection behind the dot, and reads on.
+    HalfClosing,
+    /// Breaks off anywhere.
+    Breaking,
+}
+
+/// All kinds, in the order of their weights.
+pub(crate) const KINDS: [Kind; 9] = [
+    Kind::Honest,
+    Kind::Pipelining,
+    Kind::Slow,
+    Kind::Flooding,
+    Kind::Stalling,
+    Kind::Leaving,
+    Kind::Deaf,
+    Kind::HalfClosing,
+    Kind::Breaking,
+];
+
+/// What a reply answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Awaited {
+    Greeting,
+    Hello,
+    Mail(usize),
+    Rcpt(usize, usize),
+    Data(usize),
+    Message(usize),
+    Other,
+    Quit,
+}
+
+/// What is to become of a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// It goes on.
+    Stays,
+    /// It is done, or gave up.
+    Leaves,
+    /// It lost the connection with mail in hand, and makes another.
+    ComesBack,
+}
+
+/// A client's end of one connection.
+#[derive(Debug)]
+pub(crate) struct Client {
+    /// The connection.
+    pub(crate) wire: usize,
+    /// The start of the relay that the connection was made to.
+    pub(crate) run: u32,
+    /// The last octet of its address.
+    pub(crate) host: u8,
+    kind: Kind,
+    habits: swarm::Clients,
+    is_extended: bool,
+    messages: u64,
+    lives: u8,
+    awaited: VecDeque<Awaited>,
+    line: Vec<u8>,
+    output: Vec<u8>,
+    written: usize,
+    sent: u64,
+    /// Where in the output mail data ends, and whose it is.
+    ends: VecDeque<(usize, usize)>,
+    octets_a_go: usize,
+    gap_ms: Ms,
+    next_at: Ms,
+    /// It does nothing more once it has sent so many octets.
+    stops_after: u64,
+    has_finished: bool,
+}
+
+impl Client {
+    /// A client that has just connected.
+    pub(crate) fn new(
+        random: &mut Random,
+        wire: usize,
+        run: u32,
+        kind: Kind,
+        habits: swarm::Clients,
+    ) -> Self {
+        let is_slow = kind == Kind::Slow || random.chance(30);
+        let stops = matches!(kind, Kind::Stalling | Kind::Breaking);
+        Self {
+            wire,
+            run,
+            host: random.between(1, 3) as u8,
+            kind,
+            habits,
+            is_extended: matches!(kind, Kind::Flooding | Kind::Deaf) || random.chance(800),
+            messages: random.between(1, habits.messages),
+            lives: 3,
+            awaited: VecDeque::from([Awaited::Greeting]),
+            line: Vec::new(),
+            output: Vec::new(),
+            written: 0,
+            sent: 0,
+            ends: VecDeque::new(),
+            octets_a_go: if is_slow { 1 + random.below(12) } else { usize::MAX },
+            gap_ms: if is_slow { random.pick(&[1, 50, 2000]) } else { 0 },
+            next_at: 0,
+            stops_after: if stops { random.between(0, 300 + habits.message_octets) } else { u64::MAX },
+            has_finished: false,
+        }
+    }
+
+    /// The same client on a new connection.
+    pub(crate) fn again(self, wire: usize, run: u32) -> Self {
+        Self {
+            wire,
+            run,
+            lives: self.lives - 1,
+            awaited: VecDeque::from([Awaited::Greeting]),
+            line: Vec::new(),
+            output: Vec::new(),
+            written: 0,
+            sent: 0,
+            ends: VecDeque::new(),
+            has_finished: false,
+            ..self
+        }
+    }
+
+    /// From now on it behaves.
+    pub(crate) fn mend(&mut self) {
+        self.octets_a_go = usize::MAX;
+        self.gap_ms = 0;
+        self.next_at = 0;
+    }
+
+    fn reads(&self) -> bool {
+        self.kind != Kind::Deaf
+    }
+
+    fn is_to_flood(&self) -> bool {
+        matches!(self.kind, Kind::Flooding | Kind::Deaf) && self.sent == 0 && self.output.is_empty()
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.sent >= self.stops_after
+    }
+
+    /// When it has something to do, as things stand.
+    pub(crate) fn wakes_at(&self, wire: &Wire) -> Option<Ms> {
+        if self.is_to_flood() {
+            return Some(0);
+        }
+        let may_write = wire.to_relay.room() > 0 && !self.is_stopped() && self.written < self.output.len();
+        let write = may_write.then_some(self.next_at);
+        let is_at_end = self.is_stopped() && self.kind == Kind::Breaking;
+        let read = wire.from_relay.ready_at().filter(|_| self.reads());
+        // Even one that doesn't read learns that the connection broke, when it writes.
+        let broken = wire.to_relay.is_broken().then_some(0);
+        write.into_iter().chain(read).chain(broken).chain(is_at_end.then_some(0)).min()
+    }
+
+    /// Reads what has come, and writes what it wants to say.
+    pub(crate) fn act(
+        &mut self,
+        random: &mut Random,
+        now: Ms,
+        wire: &mut Wire,
+        run: u32,
+        oracle: &mut Oracle,
+    ) -> Fate {
+        let mut octets = [0; 2048];
+        if self.is_to_flood() {
+            self.flood(random, oracle);
+        }
+        while self.reads() {
+            match wire.from_relay.read(now, &mut octets) {
+                Got::Nothing => break,
+                Got::Octets(_) if self.kind == Kind::Flooding => {}
+                Got::Octets(count) => {
+                    for octet in &octets[..count] {
+                        self.line.push(*octet);
+                        if *octet == b'\n' {
+                            self.hear(random, run, oracle);
+                        }
+                    }
+                }
+                Got::End(_) => return self.ends(random, now, wire, End::Finished),
+            }
+        }
+        if self.kind == Kind::Breaking && self.is_stopped() {
+            let end = if random.chance(500) { End::Finished } else { End::Reset };
+            return self.ends(random, now, wire, end);
+        }
+        if wire.to_relay.is_broken() {
+            return self.ends(random, now, wire, End::Reset);
+        }
+        self.write(random, now, wire, oracle);
+        let is_said = self.output.is_empty() && self.sent > 0;
+        match self.kind {
+            Kind::Leaving if is_said && self.has_finished => self.ends(random, now, wire, End::Finished),
+            Kind::HalfClosing if is_said && self.has_finished => {
+                wire.to_relay.finish(now, End::Finished, random);
+                Fate::Stays
+            }
+            Kind::Flooding if is_said && random.chance(100) => self.ends(random, now, wire, End::Finished),
+            Kind::Honest | Kind::Pipelining | Kind::Slow | Kind::Stalling => Fate::Stays,
+            Kind::Flooding | Kind::Leaving | Kind::Deaf | Kind::HalfClosing | Kind::Breaking => Fate::Stays,
+        }
+    }
+
+    fn ends(&self, random: &mut Random, now: Ms, wire: &mut Wire, end: End) -> Fate {
+        wire.closed_by_peer(now, end, random);
+        let is_honest = matches!(self.kind, Kind::Honest | Kind::Pipelining | Kind::Slow);
+        if is_honest && self.messages > 0 && self.lives > 0 { Fate::ComesBack } else { Fate::Leaves }
+    }
+
+    fn write(&mut self, random: &mut Random, now: Ms, wire: &mut Wire, oracle: &mut Oracle) {
+        if self.next_at > now || self.written == self.output.len() {
+            return;
+        }
+        let left = usize::try_from(self.stops_after - self.sent).unwrap_or(usize::MAX);
+        let rest = &self.output[self.written..];
+        let rest = &rest[..rest.len().min(self.octets_a_go).min(left)];
+        let count = wire.to_relay.write(now, rest, random);
+        self.written += count;
+        self.sent += count as u64;
+        self.next_at = now + self.gap_ms;
+        while let Some((end, submission)) = self.ends.front()
+            && *end <= self.written
+        {
+            oracle.ended(*submission, now);
+            self.ends.pop_front();
+        }
+        if self.written == self.output.len() {
+            self.output.clear();
+            self.written = 0;
+        }
+    }
+
+    fn say(&mut self, line: &str, awaited: Awaited) {
+        self.output.extend_from_slice(line.as_bytes());
+        self.output.extend_from_slice(b"\r\n");
+        self.awaited.push_back(awaited);
+    }
+
+    /// One line of a reply has come.
+    fn hear(&mut self, random: &mut Random, run: u32, oracle: &mut Oracle) {
+        let line = std::mem::take(&mut self.line);
+        let text = std::str::from_utf8(&line).expect("REPLY: not ASCII").trim_end();
+        assert!(line.ends_with(b"\r\n") && text.len() >= 4 && line.len() <= 512, "REPLY: {text:?}");
+        if text.as_bytes()[3] == b'-' {
+            return;
+        }
+        let code: u16 = text[..3].parse().unwrap_or_else(|_| panic!("REPLY: {text:?}"));
+        trace!("client {}: hears {text}", self.wire);
+        let Some(awaited) = self.awaited.pop_front() else {
+            assert_eq!(code, 421, "REPLY: {text:?}, which answers nothing");
+            return;
+        };
+        let is_good = code / 100 == 2;
+        match awaited {
+            Awaited::Greeting if is_good => {
+                let word = if self.is_extended { "EHLO" } else { "HELO" };
+                self.say(&format!("{word} c{}.example", self.host), Awaited::Hello);
+            }
+            Awaited::Hello if is_good => self.next_message(random, oracle),
+            Awaited::Mail(at) if self.kind != Kind::Pipelining => {
+                if is_good {
+                    self.say_recipient(at, 0);
+                } else {
+                    self.try_again(random, code, oracle);
+                }
+            }
+            Awaited::Mail(_) => {}
+            Awaited::Rcpt(at, recipient) => {
+                oracle.recipient_answered(at, recipient, code);
+                if self.kind != Kind::Pipelining && recipient + 1 < oracle.recipients(at) {
+                    self.say_recipient(at, recipient + 1);
+                } else if self.kind != Kind::Pipelining {
+                    self.say("DATA", Awaited::Data(at));
+                }
+            }
+            Awaited::Data(at) if code == 354 => self.send(random, at, oracle),
+            Awaited::Data(_) => {
+                self.say("RSET", Awaited::Other);
+                self.try_again(random, code, oracle);
+            }
+            Awaited::Message(at) => {
+                oracle.answered(at, code, &text[4..], self.run == run);
+                let is_ahead = !self.awaited.is_empty() || self.has_finished;
+                if !is_good && code / 100 == 4 && self.lives > 0 {
+                    self.lives -= 1;
+                    self.messages += 1;
+                }
+                if !is_ahead {
+                    self.next_message(random, oracle);
+                }
+            }
+            Awaited::Greeting | Awaited::Hello => self.say("QUIT", Awaited::Quit),
+            Awaited::Other | Awaited::Quit => {}
+        }
+    }
+
+    /// A transaction was refused before its data: another one for the same mail, a few times.
+    fn try_again(&mut self, random: &mut Random, code: u16, oracle: &mut Oracle) {
+        if code / 100 == 4 && self.lives > 0 {
+            self.lives -= 1;
+            self.messages += 1;
+        }
+        self.next_message(random, oracle);
+    }
+
+    fn say_recipient(&mut self, at: usize, recipient: usize) {
+        let path = mail::forward_path(at, recipient);
+        self.say(&format!("RCPT TO:<{path}>"), Awaited::Rcpt(at, recipient));
+    }
+
+    fn next_message(&mut self, random: &mut Random, oracle: &mut Oracle) {
+        if self.messages == 0 {
+            self.say("QUIT", Awaited::Quit);
+            return;
+        }
+        self.messages -= 1;
+        let at = self.submit(random, oracle, self.habits.bare);
+        let command = self.mail_command(random, at, oracle);
+        self.say(&command, Awaited::Mail(at));
+        if self.kind == Kind::Pipelining {
+            for recipient in 0..oracle.recipients(at) {
+                self.say_recipient(at, recipient);
+            }
+            self.say("DATA", Awaited::Data(at));
+        }
+    }
+
+    fn submit(&self, random: &mut Random, oracle: &mut Oracle, bare: u32) -> usize {
+        let mail = Mail::new(random, oracle.next_submission(), self.habits.message_octets, bare);
+        let recipients = random.between(1, self.habits.recipients).min(random.between(1, 150));
+        let protocol = if self.is_extended { "ESMTP" } else { "SMTP" };
+        let trace = format!(
+            "Received: from c{0}.example ([192.0.2.{0}])\r\n\tby relay.example with {protocol} id ",
+            self.host
+        );
+        oracle.submit(mail, recipients as usize, trace)
+    }
+
+    fn mail_command(&self, random: &mut Random, at: usize, oracle: &Oracle) -> String {
+        let mail = &oracle.submission(at).mail;
+        let mut command = format!("MAIL FROM:<{}>", mail::reverse_path(at));
+        if self.is_extended {
+            let octets = mail.expected.len() as u64;
+            match random.below(6) {
+                0..=2 => {}
+                3 => command += &format!(" SIZE={}", random.between(0, octets)),
+                4 => command += &format!(" SIZE={}", octets + random.between(0, 5000)),
+                _ => command += &format!(" SIZE={octets}"),
+            }
+        }
+        if self.is_extended && mail.is_8bit {
+            command += " BODY=8BITMIME";
+        }
+        command
+    }
+
+    /// The mail data, its end, and what this kind sends right behind.
+    fn send(&mut self, random: &mut Random, at: usize, oracle: &mut Oracle) {
+        self.append_mail(at, oracle);
+        self.awaited.push_back(Awaited::Message(at));
+        match self.kind {
+            Kind::Leaving => {
+                self.say("QUIT", Awaited::Quit);
+                self.has_finished = true;
+            }
+            Kind::HalfClosing => self.has_finished = true,
+            Kind::Pipelining if random.chance(500) => self.next_message(random, oracle),
+            Kind::Honest | Kind::Pipelining | Kind::Slow | Kind::Flooding => {}
+            Kind::Stalling | Kind::Deaf | Kind::Breaking => {}
+        }
+    }
+
+    fn append_mail(&mut self, at: usize, oracle: &Oracle) {
+        assert_eq!(oracle.submission(at).stage, Stage::Open);
+        self.output.extend_from_slice(&oracle.submission(at).mail.wire);
+        self.output.extend_from_slice(b".\r\n");
+        self.ends.push_back((self.output.len(), at));
+    }
+
+    /// All that a flooding client ever says. Its mail has no tricks in it: where a message is refused, its mail data
+    /// becomes commands, as it must.
+    fn flood(&mut self, random: &mut Random, oracle: &mut Oracle) {
+        self.say(&format!("EHLO c{}.example", self.host), Awaited::Other);
+        for _ in 0..self.messages.min(2) {
+            for _ in 0..random.below(40) {
+                let noise = random.pick(&["NOOP", "RSET", "HELP", "VRFY x", "EXPN x", "nonsense"]);
+                self.say(noise, Awaited::Other);
+            }
+            // An open transaction would take the recipients of this one.
+            self.say("RSET", Awaited::Other);
+            let at = self.submit(random, oracle, 0);
+            let command = self.mail_command(random, at, oracle);
+            self.say(&command, Awaited::Other);
+            for recipient in 0..oracle.recipients(at) {
+                self.say(&format!("RCPT TO:<{}>", mail::forward_path(at, recipient)), Awaited::Other);
+            }
+            self.say("DATA", Awaited::Other);
+            self.append_mail(at, oracle);
+        }
+        self.messages = 0;
+    }
+}

@@ -1,0 +1,379 @@
+//! What the event loop is to the relay: moves octets, takes clients in, opens connections, ends turns. It calls the relay
+//! in the order in which `net/event_loop.rs` and `net/connection.rs` do, over pipes instead of sockets.
+//!
+//! Left out: sockets' edge-triggered readiness. Here a connection is pumped in each turn in which something could move.
+//! Once the disk is frozen the process is as good as dead: nothing leaves any more.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::{IpAddr, Ipv4Addr};
+
+use postern::limits::{OUTPUT_OCTETS, RECEIVER_SESSIONS, SENDER_CONNECTIONS};
+use postern::receiver::Peer;
+use postern::relay::{Connection, Relay, Room};
+use postern::sender::Fault;
+use postern::smtp::reply::REPLY_OCTETS_MAX;
+use postern::time::{Duration, Instant, Now};
+
+use crate::disk::{Disk, Random};
+use crate::net::{End, Got, Ms, Wire};
+use crate::trace;
+
+const ROUNDS_MAX: usize = 16;
+const ACCEPTED_MAX: usize = 64;
+const CONNECT_TIMEOUT: Duration = Duration::from_s(30);
+const LINKS: usize = RECEIVER_SESSIONS + SENDER_CONNECTIONS;
+
+/// What a slot is connected to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Link {
+    None,
+    Connecting {
+        /// When the smarthost answers, and how; none: never.
+        answer: Option<(Instant, bool)>,
+        until: Instant,
+    },
+    Open {
+        wire: usize,
+        is_at_end: bool,
+        is_runnable: bool,
+    },
+}
+
+/// What a pump leaves behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pumped {
+    Idle,
+    Runnable,
+    Over,
+}
+
+/// The connection is gone.
+struct Broken;
+
+/// A new connection to the smarthost.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Dialled {
+    pub(crate) slot: usize,
+}
+
+/// The driver's side of the world.
+#[derive(Debug)]
+pub(crate) struct Driver {
+    pub(crate) links: Vec<Link>,
+    /// Clients that wait to be accepted: their connection and the last octet of their address.
+    pub(crate) backlog: VecDeque<(usize, u8)>,
+    accept_at: Option<Instant>,
+    /// Octets moved and calls made: what counts as progress.
+    pub(crate) moved: u64,
+}
+
+/// What a turn works with.
+pub(crate) struct Turn<'a> {
+    pub(crate) relay: &'a mut Relay<Disk>,
+    pub(crate) disk: &'a Disk,
+    pub(crate) wires: &'a mut BTreeMap<usize, Wire>,
+    pub(crate) random: &'a mut Random,
+    pub(crate) ms: Ms,
+    pub(crate) now: Now,
+}
+
+impl Driver {
+    pub(crate) fn new() -> Self {
+        Self { links: vec![Link::None; LINKS], backlog: VecDeque::new(), accept_at: None, moved: 0 }
+    }
+
+    /// The process is gone, and all its connections.
+    pub(crate) fn forget(&mut self) {
+        *self = Self { moved: self.moved + 1, ..Self::new() };
+    }
+
+    /// A turn of the loop. Returns early where the disk was frozen.
+    pub(crate) fn turn(&mut self, turn: &mut Turn<'_>) -> Vec<Dialled> {
+        let start = turn.random.below(LINKS);
+        for index in (start..LINKS).chain(0..start) {
+            if self.is_ready(turn, index) {
+                self.pump(turn, index);
+            }
+        }
+        self.accept(turn);
+        if turn.disk.is_frozen() {
+            return Vec::new();
+        }
+        turn.relay.turn(&turn.now);
+        self.pump_touched(turn);
+        turn.relay.expire(&turn.now);
+        self.pump_touched(turn);
+        for index in RECEIVER_SESSIONS..LINKS {
+            if matches!(self.links[index], Link::Connecting { until, .. } if until <= turn.now.instant) {
+                self.not_connected(turn, index);
+            }
+        }
+        if turn.disk.is_frozen() {
+            return Vec::new();
+        }
+        let mut dialled = Vec::new();
+        while let Some(at) = turn.relay.wants_connection(&turn.now) {
+            let slot = index_of(at);
+            assert_eq!(self.links[slot], Link::None, "SLOTS: the slot is in use");
+            self.links[slot] = Link::Connecting { answer: None, until: turn.now.instant + CONNECT_TIMEOUT };
+            dialled.push(Dialled { slot });
+            self.moved += 1;
+        }
+        dialled
+    }
+
+    /// When the loop has something to do though no peer does anything more; `instant` gives what the clock says at `ms`.
+    pub(crate) fn wakes_at(&self, turn: &mut Turn<'_>, ms_of: impl Fn(Instant) -> Ms) -> Option<Ms> {
+        let mut wakes: Vec<Ms> = Vec::new();
+        for index in 0..LINKS {
+            match self.links[index] {
+                Link::None => {}
+                Link::Connecting { answer, until } => {
+                    wakes.push(ms_of(answer.map_or(until, |(at, _)| at.min(until))));
+                }
+                Link::Open { wire, is_runnable, .. } => {
+                    let at = connection_at(index);
+                    let reads = !turn.relay.space(at).is_empty();
+                    let wire = &turn.wires[&wire];
+                    wakes.extend(wire.to_relay.ready_at().filter(|_| reads && !self.is_at_end(index)));
+                    let has_output = !turn.relay.output(at).is_empty();
+                    if is_runnable
+                        || has_output && (wire.from_relay.room() > 0 || wire.from_relay.is_broken())
+                    {
+                        wakes.push(turn.ms);
+                    }
+                }
+            }
+        }
+        if !self.backlog.is_empty() {
+            wakes.push(self.accept_at.map_or(turn.ms, &ms_of));
+        }
+        wakes.extend(turn.relay.deadline(turn.now.instant).map(ms_of));
+        wakes.into_iter().min()
+    }
+
+    /// The smarthost has answered, or never will.
+    pub(crate) fn answer(&mut self, slot: usize, answer: Option<(Instant, bool)>) {
+        let Link::Connecting { until, .. } = self.links[slot] else { unreachable!("it was just dialled") };
+        self.links[slot] = Link::Connecting { answer, until };
+    }
+
+    /// The connections that stand now: their slots.
+    pub(crate) fn answered(&self, now: Instant) -> Vec<(usize, bool)> {
+        let answered = |(slot, link): (usize, &Link)| match link {
+            Link::Connecting { answer: Some((at, is_taken)), .. } if *at <= now => Some((slot, *is_taken)),
+            Link::None | Link::Connecting { .. } | Link::Open { .. } => None,
+        };
+        self.links.iter().enumerate().filter_map(answered).collect()
+    }
+
+    /// A connection to the smarthost stands.
+    pub(crate) fn connected(&mut self, turn: &mut Turn<'_>, slot: usize, wire: usize) {
+        self.links[slot] = Link::None;
+        turn.relay.connected(&turn.now, connection_at(slot), IpAddr::V4(Ipv4Addr::new(192, 0, 2, 254)));
+        self.open(turn, slot, wire);
+    }
+
+    /// A connection to the smarthost was refused or timed out.
+    pub(crate) fn not_connected(&mut self, turn: &mut Turn<'_>, slot: usize) {
+        trace!("driver: not connected");
+        self.links[slot] = Link::None;
+        self.moved += 1;
+        turn.relay.not_connected(&turn.now, connection_at(slot), Fault::Connect);
+    }
+
+    /// Open connections from clients.
+    pub(crate) fn clients(&self) -> usize {
+        self.links[..RECEIVER_SESSIONS].iter().filter(|link| **link != Link::None).count()
+    }
+
+    /// Writes what was touched.
+    pub(crate) fn pump_touched(&mut self, turn: &mut Turn<'_>) {
+        while !turn.disk.is_frozen()
+            && let Some(at) = turn.relay.next_touched()
+        {
+            self.pump(turn, index_of(at));
+        }
+    }
+
+    fn is_at_end(&self, index: usize) -> bool {
+        matches!(self.links[index], Link::Open { is_at_end: true, .. })
+    }
+
+    fn is_ready(&self, turn: &Turn<'_>, index: usize) -> bool {
+        let Link::Open { wire, is_at_end, is_runnable } = self.links[index] else { return false };
+        let at = connection_at(index);
+        let wire = &turn.wires[&wire];
+        let has_come = wire.to_relay.ready_at().is_some_and(|at| at <= turn.ms) && !is_at_end;
+        let may_write = wire.from_relay.room() > 0 || wire.from_relay.is_broken();
+        is_runnable || has_come || may_write && !turn.relay.output(at).is_empty()
+    }
+
+    fn open(&mut self, turn: &mut Turn<'_>, index: usize, wire: usize) {
+        self.moved += 1;
+        self.links[index] = Link::Open { wire, is_at_end: false, is_runnable: false };
+        self.pump(turn, index);
+    }
+
+    fn pump(&mut self, turn: &mut Turn<'_>, index: usize) {
+        let Link::Open { wire, .. } = self.links[index] else { return };
+        let pumped = self.rounds(turn, index, wire);
+        if turn.disk.is_frozen() {
+            return;
+        }
+        match pumped {
+            Pumped::Over => self.drop_wire(turn, index, wire),
+            Pumped::Idle | Pumped::Runnable => {
+                if let Link::Open { is_runnable, .. } = &mut self.links[index] {
+                    *is_runnable = pumped == Pumped::Runnable;
+                }
+            }
+        }
+    }
+
+    fn drop_wire(&mut self, turn: &mut Turn<'_>, index: usize, wire: usize) {
+        self.moved += 1;
+        self.links[index] = Link::None;
+        let ends = turn.wires.get_mut(&wire).expect("an open connection has a wire");
+        ends.closed_by_relay(turn.ms, turn.random);
+        turn.relay.closed(&turn.now, connection_at(index));
+    }
+
+    fn rounds(&mut self, turn: &mut Turn<'_>, index: usize, wire: usize) -> Pumped {
+        let at = connection_at(index);
+        for _ in 0..ROUNDS_MAX {
+            let Ok(wrote) = self.write(turn, at, wire) else { return Pumped::Over };
+            let has_output = !turn.relay.output(at).is_empty();
+            if turn.relay.is_closing(at) && (!has_output || turn.relay.is_overdue(&turn.now, at)) {
+                return Pumped::Over;
+            }
+            let Ok(read) = self.read(turn, at, index, wire) else { return Pumped::Over };
+            if turn.disk.is_frozen() {
+                return Pumped::Idle;
+            }
+            let is_at_end = self.is_at_end(index);
+            if is_at_end && !has_output && !wrote && !read && !turn.relay.is_committing(at) {
+                return Pumped::Over;
+            }
+            if !wrote && !read {
+                return Pumped::Idle;
+            }
+        }
+        Pumped::Runnable
+    }
+
+    fn write(&mut self, turn: &mut Turn<'_>, at: Connection, wire: usize) -> Result<bool, Broken> {
+        let mut has_moved = false;
+        let pipe = &mut turn.wires.get_mut(&wire).expect("an open connection has a wire").from_relay;
+        while !turn.relay.output(at).is_empty() && !turn.disk.is_frozen() {
+            if pipe.is_broken() {
+                return Err(Broken);
+            }
+            let count = pipe.write(turn.ms, turn.relay.output(at), turn.random);
+            if count == 0 {
+                break;
+            }
+            self.moved += count as u64;
+            turn.relay.sent(&turn.now, at, count);
+            has_moved = true;
+            if turn.relay.is_closing(at) && turn.relay.output(at).is_empty() {
+                break;
+            }
+        }
+        Ok(has_moved)
+    }
+
+    fn read(
+        &mut self,
+        turn: &mut Turn<'_>,
+        at: Connection,
+        index: usize,
+        wire: usize,
+    ) -> Result<bool, Broken> {
+        if self.is_at_end(index) {
+            return Ok(false);
+        }
+        let output_octets = turn.relay.output(at).len();
+        let space = turn.relay.space(at);
+        if space.is_empty() {
+            return Ok(false);
+        }
+        let pipe = &mut turn.wires.get_mut(&wire).expect("an open connection has a wire").to_relay;
+        match pipe.read(turn.ms, space) {
+            Got::Nothing => Ok(false),
+            Got::Octets(count) => {
+                self.moved += count as u64;
+                turn.relay.filled(&turn.now, at, count);
+                let is_full = OUTPUT_OCTETS - output_octets.min(OUTPUT_OCTETS) < REPLY_OCTETS_MAX;
+                if matches!(at, Connection::Receiver(_)) && is_full {
+                    let is_same = turn.relay.output(at).len() == output_octets;
+                    assert!(is_same, "OUTPUT: a command was handled without room for its reply");
+                }
+                Ok(true)
+            }
+            Got::End(End::Finished) => {
+                if let Link::Open { is_at_end, .. } = &mut self.links[index] {
+                    *is_at_end = true;
+                }
+                self.moved += 1;
+                Ok(true)
+            }
+            Got::End(End::Reset) => Err(Broken),
+        }
+    }
+
+    fn accept(&mut self, turn: &mut Turn<'_>) {
+        if self.accept_at.is_some_and(|at| at > turn.now.instant) {
+            return;
+        }
+        self.accept_at = None;
+        for _ in 0..ACCEPTED_MAX {
+            if turn.disk.is_frozen() {
+                return;
+            }
+            let Some((wire, host)) = self.backlog.pop_front() else { return };
+            match turn.relay.make_room(&turn.now) {
+                Room::Free => {}
+                Room::Evicted(worst) => {
+                    trace!("driver: evicts {worst:?}");
+                    let index = index_of(worst);
+                    self.pump(turn, index);
+                    if let Link::Open { wire, .. } = self.links[index] {
+                        self.drop_wire(turn, index, wire);
+                    }
+                }
+                Room::FreeAt(at) => {
+                    assert!(at > turn.now.instant, "BUSY: room is promised for the past");
+                    self.backlog.push_front((wire, host));
+                    self.accept_at = Some(at);
+                    return;
+                }
+            }
+            self.moved += 1;
+            let peer = Peer::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, host)), false);
+            match turn.relay.admit(&turn.now, peer) {
+                Ok(at) => self.open(turn, index_of(at), wire),
+                Err(line) => {
+                    let ends = turn.wires.get_mut(&wire).expect("a waiting client has a wire");
+                    ends.from_relay.write(turn.ms, line, turn.random);
+                    ends.closed_by_relay(turn.ms, turn.random);
+                }
+            }
+        }
+    }
+}
+
+fn index_of(at: Connection) -> usize {
+    match at {
+        Connection::Receiver(index) => index,
+        Connection::Sender(index) => RECEIVER_SESSIONS + index,
+    }
+}
+
+fn connection_at(index: usize) -> Connection {
+    if index < RECEIVER_SESSIONS {
+        Connection::Receiver(index)
+    } else {
+        Connection::Sender(index - RECEIVER_SESSIONS)
+    }
+}

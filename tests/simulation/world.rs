@@ -1,0 +1,646 @@
+//! One run: the clocks, the disk's fate, who comes and goes, and the order of a step.
+//!
+//! A step is a turn of the relay's loop at the next time at which anybody has something to do. First the peers act, then
+//! the loop turns, then the oracle looks. When the steps are over the faults stop, time runs, and everything must come to
+//! rest: [`World::drain`].
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::Path;
+
+use postern::config::Config;
+use postern::limits::{RECEIVER_SESSIONS, SENDER_CONNECTIONS, SPOOL_BLOCKS};
+use postern::relay::Relay;
+use postern::spool::{BLOCK_OCTETS, BlockIndex, DeviceError, Start, StartError, Store};
+use postern::time::{Duration, Instant, Now, Tick, Wall};
+
+use crate::clients::{Client, Fate, KINDS};
+use crate::disk::{Call, Choice, Disk, Effect, Fault, Random};
+use crate::driver::{Driver, Link, Turn};
+use crate::net::{End, Ms, Wire};
+use crate::oracle::{self, Live, Oracle};
+use crate::smarthosts::Smarthost;
+use crate::swarm::{Draw, Faults, Network, Smarthosts, Swarm};
+use crate::trace;
+
+/// Turns without progress at one time after which the loop is called busy.
+const IDLE_TURNS_MAX: u32 = 20;
+/// Steps in which all must come to rest when the faults have stopped.
+const DRAIN_STEPS_MAX: u64 = 60_000;
+/// What the queue clock may lose in a crash: it is written hourly, and a board may sleep for more than an hour.
+const CLOCK_LOST_MAX: Duration = Duration::from_min(150);
+/// A wall clock that nobody has set shows less.
+const RELEASED_UNIX_S: u64 = 1_795_478_400;
+
+/// How the process ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Crash {
+    PowerCut,
+    Kill,
+    Stop,
+}
+
+/// What a run has seen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Figures {
+    seeds: u64,
+    steps: u64,
+    crashes: u64,
+    faults: u64,
+    submitted: u64,
+    accepted: u64,
+    delivered: u64,
+    duplicates: u64,
+    failed: u64,
+    refused: u64,
+    drained_steps: u64,
+}
+
+impl Figures {
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.seeds += other.seeds;
+        self.steps += other.steps;
+        self.crashes += other.crashes;
+        self.faults += other.faults;
+        self.submitted += other.submitted;
+        self.accepted += other.accepted;
+        self.delivered += other.delivered;
+        self.duplicates += other.duplicates;
+        self.failed += other.failed;
+        self.refused += other.refused;
+        self.drained_steps += other.drained_steps;
+    }
+}
+
+impl fmt::Display for Figures {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "seeds {}, steps {} and {} to drain", self.seeds, self.steps, self.drained_steps)?;
+        writeln!(f, "crashes {}, other faults {}", self.crashes, self.faults)?;
+        writeln!(
+            f,
+            "messages submitted {}, accepted {}, refused {}, kept as failed {}",
+            self.submitted, self.accepted, self.refused, self.failed
+        )?;
+        write!(
+            f,
+            "recipients delivered {}, of them again, for a known reason, {}",
+            self.delivered, self.duplicates
+        )
+    }
+}
+
+/// The world of one seed.
+pub(crate) struct World {
+    random: Random,
+    swarm: Swarm,
+    now: Ms,
+    /// The time at which the board booted.
+    booted: Ms,
+    /// What the wall clock showed, and when.
+    wall: (u64, Ms),
+    disk: Disk,
+    disk_heals_at: Option<Ms>,
+    /// How the process ends when the disk freezes.
+    freezes_as: Crash,
+    config: Config,
+    relay: Option<Relay<Disk>>,
+    starts_at: Ms,
+    run: u32,
+    /// The queue clock when the process ended, and whether mail was there.
+    tick: (Tick, bool),
+    wires: BTreeMap<usize, Wire>,
+    wires_made: usize,
+    clients: Vec<Client>,
+    smarthosts: Vec<Smarthost>,
+    /// Smarthosts that have left, with replies that the relay may still read.
+    gone: Vec<Smarthost>,
+    driver: Driver,
+    oracle: Oracle,
+    idle_turns: u32,
+    figures: Figures,
+}
+
+fn config(swarm: &Swarm) -> Config {
+    let sessions = swarm.sessions.min(RECEIVER_SESSIONS);
+    let connections = swarm.connections.min(SENDER_CONNECTIONS);
+    let give_up = swarm.give_up_s;
+    let text = format!(
+        "hostname = \"relay.example\"\nlisten = [\"192.0.2.254:25\"]\nallow = [\"192.0.2.0/24\"]\n\
+         [smarthost]\nhost = \"198.51.100.1\"\ntls = \"none\"\nconnections = {connections}\n\
+         [limits]\nsessions = {sessions}\n[retry]\ngive_up = \"{give_up}s\"\n"
+    );
+    Config::parse(&text, Path::new("simulation.toml"), "relay.example")
+        .unwrap_or_else(|error| panic!("the configuration is valid: {error}"))
+}
+
+impl World {
+    pub(crate) fn new(seed: u64) -> Self {
+        // Hashed once, so that near seeds have nothing in common.
+        let mut random = Random(Random(seed).next());
+        let swarm = Swarm::new(&mut random);
+        trace!("{swarm:#?}");
+        let now = 1_000_000_000;
+        let disk = Disk::new(0);
+        disk.seed(random.next());
+        let mut world = Self {
+            now,
+            booted: now - random.between(0, 30_000),
+            wall: (RELEASED_UNIX_S + 86_400, now),
+            disk,
+            disk_heals_at: None,
+            freezes_as: Crash::Kill,
+            config: config(&swarm),
+            relay: None,
+            starts_at: now,
+            run: 0,
+            tick: (Tick(0), false),
+            wires: BTreeMap::new(),
+            wires_made: 0,
+            clients: Vec::new(),
+            smarthosts: Vec::new(),
+            gone: Vec::new(),
+            driver: Driver::new(),
+            oracle: Oracle::default(),
+            idle_turns: 0,
+            figures: Figures::default(),
+            random,
+            swarm,
+        };
+        world.oracle.give_up_ms = swarm.give_up_s * 1000;
+        world.oracle.may_lack_8bit = swarm.smarthosts.no_8bit + swarm.smarthosts.hello > 0;
+        world.start();
+        world
+    }
+
+    /// The clocks.
+    fn clocks(&self) -> Now {
+        let unix_s = self.wall.0 + self.now.saturating_sub(self.wall.1) / 1000;
+        Now {
+            instant: Instant(self.now.saturating_sub(self.booted)),
+            wall: Wall { unix_s, is_trusted: unix_s >= RELEASED_UNIX_S },
+        }
+    }
+
+    /// One turn of the loop, and what leads up to it.
+    pub(crate) fn step(&mut self) {
+        self.figures.steps += 1;
+        let before = (self.now, self.driver.moved);
+        self.pass_time();
+        self.break_something();
+        self.arrive();
+        self.act();
+        self.turn();
+        self.look();
+        let is_idle = before == (self.now, self.driver.moved);
+        self.idle_turns = if is_idle { self.idle_turns + 1 } else { 0 };
+        assert!(self.idle_turns < IDLE_TURNS_MAX, "BUSY: turns without progress or waiting");
+    }
+
+    /// The faults stop, time runs, and everything comes to rest.
+    pub(crate) fn drain(mut self) -> Figures {
+        trace!("the faults stop");
+        self.swarm.faults = Faults::NONE;
+        self.swarm.network = Network::GOOD;
+        self.swarm.smarthosts = Smarthosts::GOOD;
+        self.swarm.clients.arrivals = 0;
+        self.disk.heal();
+        self.disk_heals_at = None;
+        let now = self.now;
+        self.clients.iter_mut().for_each(Client::mend);
+        self.smarthosts.iter_mut().for_each(|smarthost| smarthost.mend(now));
+        for wire in self.wires.values_mut() {
+            wire.to_relay.mend(now);
+            wire.from_relay.mend(now);
+        }
+        let steps = self.figures.steps;
+        while !self.is_at_rest() {
+            self.step();
+            if self.figures.steps - steps > DRAIN_STEPS_MAX {
+                let balance = self.relay.as_ref().map(|relay| relay.spool().balance());
+                panic!(
+                    "STUCK: {} clients, {} smarthosts, live {:?}, {balance:?}",
+                    self.clients.len(),
+                    self.smarthosts.len(),
+                    self.live()
+                );
+            }
+        }
+        self.oracle.finish(&self.live());
+        // What is there must be there after one more start. What had rotted may be back.
+        for crash in [Crash::PowerCut, Crash::Kill] {
+            self.crash(crash);
+            self.now = self.starts_at;
+            self.step();
+            self.look();
+        }
+        if !self.oracle.is_weak {
+            self.oracle.finish(&self.live());
+        }
+        let of_oracle: oracle::Figures = self.oracle.figures;
+        Figures {
+            seeds: 1,
+            steps,
+            drained_steps: self.figures.steps - steps,
+            submitted: of_oracle.submitted,
+            accepted: of_oracle.accepted,
+            delivered: of_oracle.delivered,
+            duplicates: of_oracle.duplicates,
+            failed: of_oracle.failed,
+            refused: of_oracle.refused,
+            ..self.figures
+        }
+    }
+
+    fn is_at_rest(&self) -> bool {
+        let Some(relay) = &self.relay else { return false };
+        let balance = relay.spool().balance();
+        let is_blank = !relay.spool().is_failing()
+            && balance.limbo == 0
+            && balance.superseded == 0
+            && balance.drafts == 0;
+        let waits = self.live().values().any(|live| live.waiting > 0);
+        self.clients.is_empty() && self.smarthosts.is_empty() && is_blank && !waits
+    }
+
+    fn live(&self) -> BTreeMap<(u32, u32), Live> {
+        let Some(relay) = &self.relay else { return BTreeMap::new() };
+        let spool = relay.spool();
+        let facts = spool.messages().map(|message| spool.facts(message));
+        facts
+            .map(|facts| {
+                let (recipients, waiting) = (usize::from(facts.recipients), usize::from(facts.waiting));
+                ((facts.id.epoch, facts.id.counter), Live { recipients, waiting })
+            })
+            .collect()
+    }
+
+    /// Goes to the next time at which anybody has something to do.
+    fn pass_time(&mut self) {
+        let mut wakes: Vec<Ms> = Vec::new();
+        wakes.extend(self.clients.iter().filter_map(|client| client.wakes_at(&self.wires[&client.wire])));
+        let of_smarthost = |smarthost: &Smarthost| smarthost.wakes_at(&self.wires[&smarthost.wire]);
+        let of_peers = wakes.len();
+        wakes.extend(self.smarthosts.iter().filter_map(of_smarthost));
+        if self.idle_turns > 3 {
+            trace!("at {}: clients {:?}, smarthosts {:?}", self.now, &wakes[..of_peers], &wakes[of_peers..]);
+        }
+        wakes.extend(self.disk_heals_at);
+        let (now, booted) = (self.clocks(), self.booted);
+        match &mut self.relay {
+            Some(relay) => {
+                let mut turn = Turn {
+                    relay,
+                    disk: &self.disk,
+                    wires: &mut self.wires,
+                    random: &mut self.random,
+                    ms: self.now,
+                    now,
+                };
+                wakes.extend(self.driver.wakes_at(&mut turn, |instant| instant.0.saturating_add(booted)));
+            }
+            None => wakes.push(self.starts_at),
+        }
+        if self.idle_turns > 3 {
+            let due = self.relay.as_ref().and_then(|relay| relay.deadline(now.instant));
+            trace!("all {wakes:?}, relay {due:?} at {:?}", now.instant);
+        }
+        let next = wakes.into_iter().min().unwrap_or(self.now + 1000).max(self.now);
+        // Clients come while nothing else happens, too.
+        let is_long = next > self.now + 1000 && self.swarm.clients.arrivals > 0;
+        self.now =
+            if is_long && self.random.chance(500) { self.now + self.random.between(1, 1000) } else { next };
+        if self.random.chance(self.swarm.faults.sleeps) {
+            self.figures.faults += 1;
+            self.now += self.random.pick(&[100, 3000, 400_000, 4_000_000]);
+            trace!("the board slept");
+        }
+    }
+
+    fn break_something(&mut self) {
+        if self.disk_heals_at.is_some_and(|at| at <= self.now) {
+            trace!("the disk heals");
+            self.disk.heal();
+            self.disk_heals_at = None;
+        }
+        let faults = self.swarm.faults;
+        if self.random.chance(faults.wall_jumps) {
+            let unix_s = self.random.pick(&[0, 1_700_000_000, RELEASED_UNIX_S + 90_000, 2_085_978_496]);
+            trace!("the wall clock shows {unix_s}");
+            self.wall = (unix_s, self.now);
+            self.figures.faults += 1;
+        }
+        if self.random.chance(faults.writes) {
+            let effect = self.random.pick(&[Effect::Nothing, Effect::Half, Effect::Whole]);
+            self.plan(Call::Write, DeviceError::Io, effect);
+        }
+        if self.random.chance(faults.syncs) {
+            self.plan(Call::Sync, DeviceError::Io, Effect::Nothing);
+        }
+        if self.random.chance(faults.no_space) {
+            self.plan(Call::Write, DeviceError::NoSpace, Effect::Nothing);
+        }
+        if self.random.chance(faults.rot) {
+            self.rot();
+        }
+        if self.random.chance(faults.freezes) {
+            self.freezes_as = self.random.pick(&[Crash::PowerCut, Crash::Kill]);
+            self.disk.freeze_after(self.random.between(0, 12));
+        }
+        if self.relay.is_none() {
+            return;
+        }
+        if self.random.chance(faults.retries)
+            && let Some(mut relay) = self.relay.take()
+        {
+            relay.retry_all(&self.clocks());
+            self.relay = Some(relay);
+        }
+        for (per_mille, crash) in
+            [(faults.power_cuts, Crash::PowerCut), (faults.kills, Crash::Kill), (faults.stops, Crash::Stop)]
+        {
+            if self.random.chance(per_mille) {
+                self.crash(crash);
+                return;
+            }
+        }
+    }
+
+    fn plan(&mut self, call: Call, error: DeviceError, effect: Effect) {
+        let skip = self.random.between(0, 8);
+        let times = self.random.pick(&[1, 1, 2, 30]);
+        trace!("{call:?} is going to fail, {times} times after {skip}: {error}");
+        self.disk.fail(Fault { call, skip, times, error, effect });
+        let heals_at = self.now + self.random.pick(&[100, 5000, 200_000]);
+        self.disk_heals_at = Some(self.disk_heals_at.unwrap_or(heals_at).max(heals_at));
+        self.figures.faults += 1;
+    }
+
+    fn rot(&mut self) {
+        let Some(relay) = &self.relay else { return };
+        self.oracle.is_weak = true;
+        self.figures.faults += 1;
+        let at = BlockIndex(2 + self.random.below(relay.spool().blocks() as usize - 2) as u32);
+        trace!("{at:?} rots");
+        if self.random.chance(300) {
+            self.disk.make_unreadable(at);
+            let heals_at = self.now + 5000;
+            self.disk_heals_at = Some(self.disk_heals_at.unwrap_or(heals_at).max(heals_at));
+        } else {
+            let (place, bit) = (self.random.below(BLOCK_OCTETS), self.random.below(8));
+            self.disk.spoil(at, |block| block[place] ^= 1 << bit);
+        }
+    }
+
+    /// The process ends, one way or the other.
+    fn crash(&mut self, crash: Crash) {
+        trace!("crash: {crash:?}");
+        self.figures.crashes += 1;
+        if crash == Crash::Stop
+            && let Some(mut relay) = self.relay.take()
+        {
+            let now = self.clocks();
+            let mut turn = Turn {
+                relay: &mut relay,
+                disk: &self.disk,
+                wires: &mut self.wires,
+                random: &mut self.random,
+                ms: self.now,
+                now,
+            };
+            turn.relay.shut_down(&now);
+            self.driver.pump_touched(&mut turn);
+            if !self.disk.is_frozen() {
+                relay.close(&now);
+            }
+        }
+        self.tell();
+        if let Some(relay) = &self.relay {
+            self.tick = (relay.spool().tick(self.clocks().instant), relay.spool().messages().count() > 0);
+        }
+        self.relay = None;
+        self.run += 1;
+        for link in self.driver.links.iter().chain(&[]) {
+            if let Link::Open { wire, .. } = link {
+                let wire = self.wires.get_mut(wire).expect("an open connection has a wire");
+                if crash == Crash::PowerCut {
+                    wire.to_relay.abandon();
+                    wire.from_relay.finish(self.now, End::Reset, &mut self.random);
+                } else {
+                    wire.closed_by_relay(self.now, &mut self.random);
+                }
+            }
+        }
+        for (wire, _) in self.driver.backlog.drain(..) {
+            let wire = self.wires.get_mut(&wire).expect("a waiting client has a wire");
+            wire.closed_by_relay(self.now, &mut self.random);
+        }
+        self.driver.forget();
+        self.disk_heals_at = None;
+        if crash == Crash::PowerCut {
+            let choice = match self.random.below(4) {
+                0 => Choice::Oldest,
+                1 => Choice::Newest,
+                _ => Choice::Seeded(self.random.next()),
+            };
+            self.disk.power_cut(choice);
+        } else {
+            self.disk.kill();
+        }
+        self.oracle.crashed();
+        self.starts_at = self.now + self.random.pick(&[0, 100, 10_000, 1_000_000]);
+        if crash == Crash::PowerCut {
+            self.booted = self.starts_at.saturating_sub(self.random.between(0, 20_000));
+            if self.random.chance(300) {
+                self.wall = (0, self.starts_at);
+            }
+        }
+    }
+
+    fn start(&mut self) {
+        let blocks = if self.random.chance(50) && self.swarm.faults.stops > 0 {
+            self.random.pick(&[40, 80, 160, 320])
+        } else {
+            self.swarm.blocks
+        };
+        let start = Start {
+            blocks: blocks.min(SPOOL_BLOCKS as u32),
+            seed: self.random.next(),
+            now: self.clocks().instant,
+        };
+        self.driver.moved += 1;
+        match Store::start(self.disk.clone(), start) {
+            Ok((store, recovery)) => {
+                trace!("started: {recovery:?}");
+                assert!(recovery.set_aside == 0 || self.oracle.is_weak, "ASIDE: {recovery:?}");
+                let (before, has_mail) = self.tick;
+                let lost = before.since(store.tick(self.clocks().instant));
+                assert!(!has_mail || lost < CLOCK_LOST_MAX, "AGE: the queue clock went back by {lost:?}");
+                self.relay = Some(Relay::new(self.config.clone(), store, self.random.next()));
+                if self.disk.is_frozen() {
+                    self.crash(self.freezes_as);
+                }
+            }
+            Err(error) if self.disk.is_frozen() || self.disk_heals_at.is_some() => {
+                trace!("can't start: {error:?}");
+                self.crash(self.freezes_as);
+            }
+            Err(StartError::NotASpool) if self.oracle.figures.accepted == 0 => {
+                trace!("a crash left a file that is no spool yet: it is made anew");
+                self.disk = Disk::new(0);
+                self.disk.seed(self.random.next());
+                self.starts_at = self.now + 1;
+            }
+            Err(error) => panic!("START: {error:?}"),
+        }
+    }
+
+    fn wire(&mut self) -> usize {
+        self.wires_made += 1;
+        self.wires.insert(self.wires_made, Wire::new(self.swarm.network));
+        self.wires_made
+    }
+
+    fn arrive(&mut self) {
+        let habits = self.swarm.clients;
+        if self.relay.is_none() || self.clients.len() >= habits.most || !self.random.chance(habits.arrivals) {
+            return;
+        }
+        let mut draw = self.random.below(habits.kinds.iter().sum::<u32>() as usize) as u32;
+        let kind = habits.kinds.iter().position(|weight| {
+            let is_it = draw < *weight;
+            draw = draw.wrapping_sub(*weight);
+            is_it
+        });
+        let kind = KINDS[kind.expect("the draw is below the sum")];
+        let wire = self.wire();
+        let client = Client::new(&mut self.random, wire, self.run, kind, habits);
+        trace!("client {wire} comes: {kind:?}");
+        self.driver.backlog.push_back((wire, client.host));
+        self.clients.push(client);
+    }
+
+    /// The peers do what they have to do.
+    fn act(&mut self) {
+        let mut at = 0;
+        while at < self.clients.len() {
+            let client = &mut self.clients[at];
+            let wire = self.wires.get_mut(&client.wire).expect("a client has a wire");
+            let fate = client.act(&mut self.random, self.now, wire, self.run, &mut self.oracle);
+            if fate == Fate::Stays {
+                at += 1;
+                continue;
+            }
+            self.driver.moved += 1;
+            let client = self.clients.swap_remove(at);
+            trace!("client {} {fate:?}", client.wire);
+            if fate == Fate::ComesBack && self.relay.is_some() {
+                let wire = self.wire();
+                self.driver.backlog.push_back((wire, client.host));
+                self.clients.push(client.again(wire, self.run));
+            }
+        }
+        let mut at = 0;
+        while at < self.smarthosts.len() {
+            let smarthost = &mut self.smarthosts[at];
+            let wire = self.wires.get_mut(&smarthost.wire).expect("a smarthost has a wire");
+            if smarthost.act(&mut self.random, self.now, wire, &mut self.oracle) {
+                at += 1;
+            } else {
+                self.driver.moved += 1;
+                self.gone.push(self.smarthosts.swap_remove(at));
+            }
+        }
+        let used: std::collections::BTreeSet<usize> = self
+            .clients
+            .iter()
+            .map(|client| client.wire)
+            .chain(self.smarthosts.iter().chain(&self.gone).map(|smarthost| smarthost.wire))
+            .chain(self.driver.backlog.iter().map(|(wire, _)| *wire))
+            .chain(self.driver.links.iter().filter_map(|link| match link {
+                Link::Open { wire, .. } => Some(*wire),
+                Link::None | Link::Connecting { .. } => None,
+            }))
+            .collect();
+        self.wires.retain(|wire, _| used.contains(wire));
+    }
+
+    fn turn(&mut self) {
+        if self.relay.is_none() {
+            if self.starts_at <= self.now {
+                self.start();
+            }
+            return;
+        }
+        let answered = self.driver.answered(self.clocks().instant);
+        let now = self.clocks();
+        for (slot, is_taken) in answered {
+            let wire = if is_taken { Some(self.wire()) } else { None };
+            let Some(relay) = &mut self.relay else { unreachable!("it was there above") };
+            let mut turn = Turn {
+                relay,
+                disk: &self.disk,
+                wires: &mut self.wires,
+                random: &mut self.random,
+                ms: self.now,
+                now,
+            };
+            match wire {
+                None => self.driver.not_connected(&mut turn, slot),
+                Some(wire) => {
+                    self.driver.connected(&mut turn, slot, wire);
+                    let habits = self.swarm.smarthosts;
+                    self.smarthosts.push(Smarthost::new(&mut self.random, wire, habits, self.now));
+                }
+            }
+        }
+        let Some(relay) = &mut self.relay else { unreachable!("it was there above") };
+        let mut turn = Turn {
+            relay,
+            disk: &self.disk,
+            wires: &mut self.wires,
+            random: &mut self.random,
+            ms: self.now,
+            now,
+        };
+        let dialled = self.driver.turn(&mut turn);
+        for dialled in dialled {
+            let refused = self.swarm.smarthosts.refused;
+            let at = Instant(now.instant.0 + self.random.between(0, self.swarm.network.latency_ms));
+            let is_never = self.random.chance(refused / 4);
+            let answer = (!is_never).then_some((at, !self.random.chance(refused)));
+            self.driver.answer(dialled.slot, answer);
+        }
+        if self.disk.is_frozen() {
+            self.crash(self.freezes_as);
+        }
+    }
+
+    /// The oracle learns what the relay has read of the smarthosts' replies.
+    fn tell(&mut self) {
+        for smarthost in self.smarthosts.iter_mut().chain(&mut self.gone) {
+            smarthost.tell(self.wires[&smarthost.wire].to_relay.taken, &mut self.oracle);
+        }
+        let links = &self.driver.links;
+        self.gone.retain(|gone| {
+            links.iter().any(|link| matches!(link, Link::Open { wire, .. } if *wire == gone.wire))
+        });
+    }
+
+    /// What must be true between two turns.
+    fn look(&mut self) {
+        self.tell();
+        let Some(relay) = &self.relay else { return };
+        let spool = relay.spool();
+        if self.disk_heals_at.is_some() || spool.is_failing() {
+            self.oracle.excuse();
+        } else if self.disk.written_since_sync().is_empty() {
+            self.oracle.is_durable();
+        }
+        let balance = spool.balance();
+        assert_eq!(balance.drafts as usize, relay.drafts(), "SLOTS: drafts and sessions with one");
+        assert_eq!(self.driver.clients(), relay.clients(), "SLOTS: connections and sessions");
+        assert!(balance.is_even() || self.oracle.is_weak, "BLOCKS: {balance:?}");
+        assert!(balance.promised <= balance.free, "BLOCKS: promised what is not there: {balance:?}");
+        self.oracle.check(self.now, &self.live(), self.disk.calls().syncs);
+    }
+}
