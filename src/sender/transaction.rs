@@ -163,7 +163,7 @@ impl Session {
                 }
                 Step::Recipients => self.write_recipient(&mut transaction, output, spool)?,
                 Step::Data => {
-                    if transaction.asked == 0 && self.record.has_more() {
+                    if transaction.asked == 0 && !transaction.is_refused && self.record.has_more() {
                         // Fewer recipients stand in the message than its head says.
                         return Err(Stop::Damaged);
                     }

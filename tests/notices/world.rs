@@ -167,6 +167,13 @@ impl World {
         }
     }
 
+    /// So many turns, without time going by.
+    pub(crate) fn turns(&mut self, count: usize) {
+        for _ in 0..count {
+            self.turn();
+        }
+    }
+
     /// Lets so much time go by, in steps of a quarter of an hour.
     pub(crate) fn pass(&mut self, span: Duration) {
         let end = self.now.instant + span;
