@@ -13,6 +13,7 @@ import clients  # noqa: F401  (each import registers its checks, in this order)
 import smarthosts  # noqa: F401
 import octets  # noqa: F401
 import faults  # noqa: F401
+import notices  # noqa: F401
 import stalls  # noqa: F401
 import settings  # noqa: F401
 import process  # noqa: F401
