@@ -201,7 +201,7 @@ def refused(world):
     told = len(sink.notices())
     # Sixty in an hour of each of the three runs.
     expect(0 < told <= 180, f"{told} notices about {len(accepted)} messages")
-    large = mail.alert(10_000, 700_000, "large", 1, world.seed)
+    large = mail.alert(10_000, 450_000, "large", 1, world.seed)
     reply = load.Session(relay.port).transaction(large)
     expect(reply.code == 250, f"refused mail still takes room: {reply.code} {reply.text}")
     return f"{len(accepted)} accepted, {refusals} answered 452, {told} notices"

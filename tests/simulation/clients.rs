@@ -103,13 +103,7 @@ pub(crate) struct Client {
 
 impl Client {
     /// A client that has just connected.
-    pub(crate) fn new(
-        random: &mut Random,
-        wire: usize,
-        run: u32,
-        kind: Kind,
-        habits: swarm::Clients,
-    ) -> Self {
+    pub(crate) fn new(random: &mut Random, wire: usize, run: u32, kind: Kind, habits: swarm::Clients) -> Self {
         let is_slow = kind == Kind::Slow || random.chance(30);
         let stops = matches!(kind, Kind::Stalling | Kind::Breaking);
         Self {

@@ -115,7 +115,8 @@ impl Driver {
         while let Some(at) = turn.relay.wants_connection(&turn.now) {
             let slot = index_of(at);
             assert_eq!(self.links[slot], Link::None, "SLOTS: the slot is in use");
-            self.links[slot] = Link::Connecting { answer: None, until: turn.now.instant + CONNECT_TIMEOUT };
+            self.links[slot] =
+                Link::Connecting { answer: None, until: turn.now.instant + CONNECT_TIMEOUT };
             dialled.push(Dialled { slot });
             self.moved += 1;
         }
@@ -137,9 +138,7 @@ impl Driver {
                     let wire = &turn.wires[&wire];
                     wakes.extend(wire.to_relay.ready_at().filter(|_| reads && !self.is_at_end(index)));
                     let has_output = !turn.relay.output(at).is_empty();
-                    if is_runnable
-                        || has_output && (wire.from_relay.room() > 0 || wire.from_relay.is_broken())
-                    {
+                    if is_runnable || has_output && (wire.from_relay.room() > 0 || wire.from_relay.is_broken()) {
                         wakes.push(turn.ms);
                     }
                 }
@@ -283,13 +282,7 @@ impl Driver {
         Ok(has_moved)
     }
 
-    fn read(
-        &mut self,
-        turn: &mut Turn<'_>,
-        at: Connection,
-        index: usize,
-        wire: usize,
-    ) -> Result<bool, Broken> {
+    fn read(&mut self, turn: &mut Turn<'_>, at: Connection, index: usize, wire: usize) -> Result<bool, Broken> {
         if self.is_at_end(index) {
             return Ok(false);
         }

@@ -19,8 +19,8 @@ mod world;
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, Once};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use world::{Figures, World};
@@ -102,9 +102,7 @@ fn run_all(mut next: impl Iterator<Item = u64> + Send, steps: u64, until: Option
     let failed = AtomicU64::new(0);
     let failures_max = number("SIM_FAILURES").unwrap_or(1);
     let work = || {
-        while failed.load(Ordering::Relaxed) < failures_max
-            && until.is_none_or(|until| Instant::now() < until)
-        {
+        while failed.load(Ordering::Relaxed) < failures_max && until.is_none_or(|until| Instant::now() < until) {
             let Some(seed) = next.lock().expect("no run panics while it holds this")() else { return };
             match run(seed, steps) {
                 Ok(of_seed) => figures.lock().expect("adding can't panic").add(&of_seed),

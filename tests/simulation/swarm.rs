@@ -170,8 +170,14 @@ impl Swarm {
 
 impl Network {
     /// No stalls, no resets: the network once the faults have stopped.
-    pub(crate) const GOOD: Self =
-        Self { latency_ms: 1, piece_octets: 1460, window_octets: 65_536, stalls: 0, stall_ms: 0, resets: 0 };
+    pub(crate) const GOOD: Self = Self {
+        latency_ms: 1,
+        piece_octets: 1460,
+        window_octets: 65_536,
+        stalls: 0,
+        stall_ms: 0,
+        resets: 0,
+    };
 
     fn new(random: &mut Random) -> Self {
         Self {

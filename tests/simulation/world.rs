@@ -51,7 +51,7 @@ pub(crate) struct Figures {
     accepted: u64,
     delivered: u64,
     duplicates: u64,
-    failed: u64,
+    noticed: u64,
     refused: u64,
     drained_steps: u64,
 }
@@ -66,7 +66,7 @@ impl Figures {
         self.accepted += other.accepted;
         self.delivered += other.delivered;
         self.duplicates += other.duplicates;
-        self.failed += other.failed;
+        self.noticed += other.noticed;
         self.refused += other.refused;
         self.drained_steps += other.drained_steps;
     }
@@ -78,14 +78,10 @@ impl fmt::Display for Figures {
         writeln!(f, "crashes {}, other faults {}", self.crashes, self.faults)?;
         writeln!(
             f,
-            "messages submitted {}, accepted {}, refused {}, kept as failed {}",
-            self.submitted, self.accepted, self.refused, self.failed
+            "messages submitted {}, accepted {}, refused {}, notices {}",
+            self.submitted, self.accepted, self.refused, self.noticed
         )?;
-        write!(
-            f,
-            "recipients delivered {}, of them again, for a known reason, {}",
-            self.delivered, self.duplicates
-        )
+        write!(f, "recipients delivered {}, of them again, for a known reason, {}", self.delivered, self.duplicates)
     }
 }
 
@@ -245,7 +241,7 @@ impl World {
             accepted: of_oracle.accepted,
             delivered: of_oracle.delivered,
             duplicates: of_oracle.duplicates,
-            failed: of_oracle.failed,
+            noticed: of_oracle.noticed,
             refused: of_oracle.refused,
             ..self.figures
         }
@@ -254,12 +250,8 @@ impl World {
     fn is_at_rest(&self) -> bool {
         let Some(relay) = &self.relay else { return false };
         let balance = relay.spool().balance();
-        let is_blank = !relay.spool().is_failing()
-            && balance.limbo == 0
-            && balance.superseded == 0
-            && balance.drafts == 0;
-        let waits = self.live().values().any(|live| live.waiting > 0);
-        self.clients.is_empty() && self.smarthosts.is_empty() && is_blank && !waits
+        let is_blank = !relay.spool().is_failing() && balance.limbo == 0 && balance.superseded == 0 && balance.drafts == 0;
+        self.clients.is_empty() && self.smarthosts.is_empty() && is_blank && self.live().is_empty()
     }
 
     fn live(&self) -> BTreeMap<(u32, u32), Live> {
@@ -307,8 +299,11 @@ impl World {
         let next = wakes.into_iter().min().unwrap_or(self.now + 1000).max(self.now);
         // Clients come while nothing else happens, too.
         let is_long = next > self.now + 1000 && self.swarm.clients.arrivals > 0;
-        self.now =
-            if is_long && self.random.chance(500) { self.now + self.random.between(1, 1000) } else { next };
+        self.now = if is_long && self.random.chance(500) {
+            self.now + self.random.between(1, 1000)
+        } else {
+            next
+        };
         if self.random.chance(self.swarm.faults.sleeps) {
             self.figures.faults += 1;
             self.now += self.random.pick(&[100, 3000, 400_000, 4_000_000]);
