@@ -89,6 +89,10 @@ pub const BLOCK_BITS: usize = 3;
 pub const MESSAGE_ENTRY_OCTETS: usize = 48;
 /// Octets of one message in the queue, at most.
 pub const QUEUE_ENTRY_OCTETS: usize = 25;
+/// Hosts whose addresses are known or being asked for at once.
+pub const RESOLVED_NAMES: usize = 4;
+/// Octets of one of them, at most.
+pub const RESOLVED_NAME_OCTETS: usize = 2048;
 
 /// All that is reserved at start and for good: what, how many, octets of each.
 pub const RESERVED: &[(&str, usize, usize)] = &[
@@ -106,6 +110,7 @@ pub const RESERVED: &[(&str, usize, usize)] = &[
     ("spool's bits of a block", BLOCK_BITS, SPOOL_BLOCKS.div_ceil(8)),
     ("spool's messages", QUEUED_MESSAGES, MESSAGE_ENTRY_OCTETS),
     ("queue's messages", QUEUED_MESSAGES, QUEUE_ENTRY_OCTETS),
+    ("resolved names", RESOLVED_NAMES, RESOLVED_NAME_OCTETS),
 ];
 
 /// Octets reserved at start: the sum of [`RESERVED`].

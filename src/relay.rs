@@ -218,7 +218,7 @@ impl<D: Device> Relay<D> {
             }
             Connection::Sender(at) => {
                 let sender = &mut self.senders[at];
-                if sender.closing != Closing::No {
+                if sender.closing != Closing::No || sender.session.wants_tls() {
                     return &mut [];
                 }
                 Buffer::new(slice_of(&mut self.senders_input, at, SENDER_INPUT_OCTETS), &mut sender.input)

@@ -57,6 +57,7 @@ fn the_smallest_file_has_the_documented_defaults() {
     assert_eq!(config.retry.first, Duration::from_min(1));
     assert_eq!(config.retry.longest, Duration::from_min(120));
     assert_eq!(config.retry.route_longest, Duration::from_min(5));
+    assert_eq!(config.retry.auth, Duration::from_min(15));
     assert_eq!(config.retry.give_up, Duration::from_min(5 * 24 * 60));
     assert_eq!(config.retry.hold, Duration::from_min(30 * 24 * 60));
     assert_eq!(config.limits.message_octets, limits::MESSAGE_OCTETS);
@@ -100,6 +101,7 @@ volatile = true
 first = "30s"
 longest = "1h"
 route_longest = "2m"
+auth = "20m"
 give_up = "4d"
 hold = "10d"
 
@@ -140,6 +142,7 @@ untrusted = "ignore-dates"
     assert_eq!(config.retry.first, Duration::from_s(30));
     assert_eq!(config.retry.longest, Duration::from_min(60));
     assert_eq!(config.retry.route_longest, Duration::from_s(120));
+    assert_eq!(config.retry.auth, Duration::from_min(20));
     assert_eq!(config.retry.give_up, Duration::from_min(4 * 24 * 60));
     assert_eq!(config.retry.hold, Duration::from_min(10 * 24 * 60));
     assert_eq!(config.limits.message_octets, 65_536);
@@ -217,17 +220,6 @@ fn the_first_mistake_is_named() {
 /// What would be silently without effect is refused.
 #[test]
 fn what_is_not_built_is_refused() {
-    let plain_only = "this version relays over plain TCP only; set tls = \"none\"";
-    assert_eq!(
-        refusal("\n[smarthost]\nhost = \"192.0.2.25\"\n"),
-        format!("postern.toml:2: smarthost.tls: {plain_only}")
-    );
-    for tls in ["starttls", "implicit"] {
-        assert_eq!(
-            refusal(&format!("[smarthost]\nhost = \"192.0.2.25\"\ntls = \"{tls}\"\n")),
-            format!("postern.toml:3: smarthost.tls: {plain_only}")
-        );
-    }
     let top = [
         ("domain = \"example.com\"", "domain"),
         ("run_as = \"postern\"", "run_as"),
@@ -246,16 +238,7 @@ fn what_is_not_built_is_refused() {
         assert!(refusal.starts_with(&format!("postern.toml:1: {key}: ")), "{refusal}");
         assert!(refusal.contains("this version") && refusal.contains("; "), "{refusal}");
     }
-    let below = [
-        ("user = \"me\"", "smarthost.user"),
-        ("password_file = \"/etc/secret\"", "smarthost.password_file"),
-        ("token_file = \"/etc/secret\"", "smarthost.token_file"),
-        ("auth = \"plain\"", "smarthost.auth"),
-        ("allow_plaintext_auth = true", "smarthost.allow_plaintext_auth"),
-        ("pins = [\"00\"]", "smarthost.pins"),
-        ("ca_file = \"/etc/ca\"", "smarthost.ca_file"),
-        ("limits.x = 1", "smarthost.limits"),
-    ];
+    let below = [("limits.x = 1", "smarthost.limits")];
     for (line, key) in below {
         let refusal = refusal_below(line);
         assert!(refusal.starts_with(&format!("postern.toml:4: {key}: ")), "{refusal}");
@@ -263,7 +246,6 @@ fn what_is_not_built_is_refused() {
     for (line, key) in [
         ("[limits]\nmessages_per_minute = 60", "limits.messages_per_minute"),
         ("[limits]\nspool_share = 50", "limits.spool_share"),
-        ("[retry]\nauth = \"15m\"", "retry.auth"),
     ] {
         let refusal = refusal_below(line);
         assert!(refusal.starts_with(&format!("postern.toml:5: {key}: this version ")), "{refusal}");
@@ -279,7 +261,7 @@ fn what_is_not_built_is_refused() {
     );
     assert_eq!(
         refusal("announce = true\n"),
-        "postern.toml:1: smarthost: is missing; write [smarthost] on a line, and host and tls = \"none\" \
+        "postern.toml:1: smarthost: is missing; write [smarthost] on a line, and host, user and password_file \
         below"
     );
     assert_eq!(

@@ -92,6 +92,18 @@ const LIVES: &[&[Op]] = &[
         Op::Rest,
         all(0, false),
     ],
+    &[FEW, Op::End, Op::Commit, one(0, false), SHORT, Op::End, Op::Commit, all(0, false), Op::Rest, Op::Rest],
+    &[
+        FEW,
+        Op::End,
+        Op::Commit,
+        one(0, false),
+        Op::Rest,
+        one(0, true),
+        Op::Rest,
+        all(0, false),
+        all(0, false),
+    ],
 ];
 
 fn cut(world: &World) -> Remains {

@@ -218,6 +218,7 @@ fn no_failed_sync_or_write_loses_or_revives() {
         steps: &[4, 2],
         mishaps: &[
             Mishap::Sync,
+            Mishap::SyncAndEviction,
             Mishap::Write(0, Effect::Nothing),
             Mishap::Write(0, Effect::Half),
             Mishap::Write(0, Effect::Whole),
@@ -257,7 +258,8 @@ fn long_run(seed: u64, is_told: bool) -> Result<u64, String> {
         };
         let mishap = match random.below(100) {
             percent if percent >= mishap_percent => Mishap::None,
-            percent if percent % 2 == 0 => Mishap::Sync,
+            percent if percent % 4 == 0 => Mishap::Sync,
+            percent if percent % 4 == 2 => Mishap::SyncAndEviction,
             _ => {
                 let effect = random.one_of(&[Effect::Nothing, Effect::Half, Effect::Whole]);
                 Mishap::Write(random.below(3) as u64, effect)

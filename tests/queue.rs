@@ -12,6 +12,7 @@ const RETRY: Retry = Retry {
     first: Duration::from_min(1),
     longest: Duration::from_min(120),
     route_longest: Duration::from_min(5),
+    auth: Duration::from_min(15),
     give_up: Duration::from_min(5 * 24 * 60),
     hold: Duration::from_min(30 * 24 * 60),
 };

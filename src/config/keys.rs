@@ -2,7 +2,7 @@
 //!
 //! The list is the file's contract: a key that is not here is a mistake in the file, and a key that is here
 //! but not built in this version is refused with its reason, because a setting that is silently without
-//! effect (TLS, a login, a privilege drop) is worse than a relay that doesn't start.
+//! effect (a privilege drop, a login of clients) is worse than a relay that doesn't start.
 
 /// What this version does with a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,8 +24,6 @@ pub(super) struct Key {
     pub(super) standing: Standing,
 }
 
-const NO_LOGIN: Standing = Standing::Later("this version doesn't log in to the smarthost; leave it out");
-const NO_TLS: Standing = Standing::Later("this version relays over plain TCP only; leave it out");
 const NO_USERS: Standing = Standing::Later("this version's listeners offer no AUTH; leave it out");
 const NO_LISTENER_TLS: Standing = Standing::Later("this version's listeners offer no TLS; leave it out");
 const NO_REWRITING: Standing =
@@ -90,11 +88,11 @@ pub(super) const KEYS: &[Key] = &[
     built("smarthost", "discard"),
     built("smarthost", "auth"),
     built("smarthost", "allow_plaintext_auth"),
-    later("smarthost", "user", NO_LOGIN),
-    later("smarthost", "password_file", NO_LOGIN),
-    later("smarthost", "token_file", NO_LOGIN),
-    later("smarthost", "ca_file", NO_TLS),
-    later("smarthost", "pins", NO_TLS),
+    built("smarthost", "user"),
+    built("smarthost", "password_file"),
+    built("smarthost", "token_file"),
+    built("smarthost", "ca_file"),
+    built("smarthost", "pins"),
     built("spool", "path"),
     built("spool", "size"),
     built("spool", "volatile"),
@@ -103,7 +101,7 @@ pub(super) const KEYS: &[Key] = &[
     built("retry", "route_longest"),
     built("retry", "give_up"),
     built("retry", "hold"),
-    later("retry", "auth", NO_LOGIN),
+    built("retry", "auth"),
     built("limits", "message_size"),
     built("limits", "sessions"),
     built("limits", "sessions_per_client"),

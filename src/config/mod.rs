@@ -7,16 +7,19 @@
 
 mod file;
 mod keys;
+mod smarthost;
 mod values;
 
 use core::fmt;
-use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use core::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use crate::limits;
 use crate::smtp::path::is_domain;
 use crate::time::Duration;
 use file::{File, Table};
+
+pub use smarthost::{Login, Mechanism, SecretFile, Smarthost, TlsPolicy, USER_OCTETS_MAX};
 
 /// The file that is read when none is named.
 pub const PATH_DEFAULT: &str = "/etc/postern.toml";
@@ -116,19 +119,6 @@ pub enum Network {
     },
 }
 
-/// The next hop.
-#[derive(Clone, Debug)]
-pub struct Smarthost {
-    /// A name or an address.
-    pub host: String,
-    /// TCP port.
-    pub port: u16,
-    /// Connections at once, at most the board's.
-    pub connections: usize,
-    /// Extensions to overlook though they are offered, in upper case.
-    pub discard: Vec<String>,
-}
-
 /// The spool file.
 #[derive(Clone, Debug)]
 pub struct Spool {
@@ -149,6 +139,8 @@ pub struct Retry {
     pub longest: Duration,
     /// The longest wait of a route.
     pub route_longest: Duration,
+    /// The first wait after a refused login; it doubles to an hour.
+    pub auth: Duration,
     /// The age at which a message is given up, over a working route.
     pub give_up: Duration,
     /// The age at which it is given up over a dead one.
@@ -224,10 +216,10 @@ impl Config {
         }
         let allow = top.read_list("allow", ALLOW_COUNT_MAX, values::network)?;
         if !root.contains_key("smarthost") {
-            let what = "is missing; write [smarthost] on a line, and host and tls = \"none\" below";
+            let what = "is missing; write [smarthost] on a line, and host, user and password_file below";
             return Err(top.refuse("smarthost", what.to_owned()));
         }
-        let smarthost = smarthost(&file.table(root, "smarthost"), &hostname, &listen)?;
+        let smarthost = smarthost::read(&file.table(root, "smarthost"), &hostname, &listen)?;
         let clock = file.table(root, "clock");
         let clock = clock.read("untrusted", |value| values::choice(value, &["wait", "ignore-dates"]))?;
         Ok(Self {
@@ -266,69 +258,6 @@ impl fmt::Display for ConfigError {
 
 impl std::error::Error for ConfigError {}
 
-fn smarthost(table: &Table<'_>, hostname: &str, listen: &[Listen]) -> Result<Smarthost, ConfigError> {
-    let plain_only = "this version relays over plain TCP only; set tls = \"none\"";
-    let tls = table.read("tls", |value| values::choice(value, &["none", "starttls", "implicit"]))?;
-    if tls != Some(0) {
-        return Err(table.refuse("tls", plain_only.to_owned()));
-    }
-    let no_login = "this version doesn't log in to the smarthost; set auth = \"none\" or leave it out";
-    table.read("auth", |value| match values::choice(value, &["none", "plain", "login", "xoauth2"])? {
-        0 => Ok(()),
-        _ => Err(no_login.to_owned()),
-    })?;
-    table.read("allow_plaintext_auth", |value| match values::truth(value)? {
-        false => Ok(()),
-        true => Err("this version doesn't log in to the smarthost; leave it out".to_owned()),
-    })?;
-    let Some(host) = table.read("host", values::host)? else {
-        return Err(
-            table.refuse("host", "is missing; set host = \"NAME or ADDRESS\" under [smarthost]".to_owned())
-        );
-    };
-    let port = table.read("port", |value| values::count(value, 1..=65535, "a TCP port"))?;
-    let port = port.map_or(25, |port| port as u16);
-    if let Some(own) = listen.iter().find(|own| is_own(own, &host, port, hostname)) {
-        let what = format!(
-            "{host} port {port} is this relay itself (it listens on {own}); \
-             name the host that takes mail onward"
-        );
-        return Err(table.refuse("host", what));
-    }
-    let connections =
-        table.read("connections", |value| values::capacity(value, limits::SENDER_CONNECTIONS))?;
-    let discard = table.read_list("discard", values::EXTENSIONS.len(), values::extension)?;
-    Ok(Smarthost { host, port, connections: connections.unwrap_or(1), discard: discard.unwrap_or_default() })
-}
-
-/// True when mail to `host` and `port` would come back to the listener `own` (SEC-loop-a). What a name stands
-/// for in the hosts file isn't known here; such a loop ends by its count of Received fields (RFC 5321 6.3).
-fn is_own(own: &Listen, host: &str, port: u16, hostname: &str) -> bool {
-    let (own_port, own_ip) = match own {
-        Listen::Address(address) => (address.port(), Some(address.ip())),
-        Listen::Interface { port, .. } => (*port, None),
-    };
-    if own_port != port {
-        return false;
-    }
-    if host.eq_ignore_ascii_case(hostname) {
-        return true;
-    }
-    let is_same = |ip: IpAddr| {
-        let ip = ip.to_canonical();
-        own_ip.is_some_and(|own| {
-            own == ip || own.is_unspecified() && own.is_ipv4() == ip.is_ipv4() && ip.is_loopback()
-        })
-    };
-    match host.parse::<IpAddr>() {
-        Ok(ip) => is_same(ip),
-        Err(_) => {
-            host.eq_ignore_ascii_case("localhost")
-                && (is_same(Ipv4Addr::LOCALHOST.into()) || is_same(Ipv6Addr::LOCALHOST.into()))
-        }
-    }
-}
-
 fn spool(table: &Table<'_>) -> Result<Spool, ConfigError> {
     let octets_board = limits::SPOOL_BLOCKS as u64 * BLOCK_OCTETS;
     let octets = table.read("size", |value| values::size(value, SPOOL_OCTETS_MIN, octets_board))?;
@@ -349,6 +278,7 @@ fn retry(table: &Table<'_>) -> Result<Retry, ConfigError> {
         first,
         longest: span("longest", DAY_S, Duration::from_min(120).max(first))?,
         route_longest: span("route_longest", DAY_S, Duration::from_min(5))?,
+        auth: span("auth", DAY_S, Duration::from_min(15))?,
         give_up: span("give_up", 30 * DAY_S, Duration::from_s(5 * DAY_S))?,
         hold: span("hold", 365 * DAY_S, Duration::from_s(30 * DAY_S))?,
     };

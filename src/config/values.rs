@@ -4,6 +4,7 @@
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use core::ops::RangeInclusive;
 
+use base64ct::{Base64, Encoding as _};
 use toml::de::DeValue;
 
 use super::{Listen, Network};
@@ -336,6 +337,28 @@ pub(super) fn log_filter(value: &DeValue<'_>) -> Result<String, String> {
     Err(format!(
         "is {}; allowed: \"off\", \"error\", \"warn\", \"info\", \"debug\", \"trace\", \
          or \"target=level\" with commas",
+        shown(value)
+    ))
+}
+
+/// A text without control characters, of so many octets at most.
+pub(super) fn line(value: &DeValue<'_>, octets_max: usize) -> Result<String, String> {
+    let text = text(value)?;
+    if text.len() <= octets_max && !text.contains(char::is_control) {
+        return Ok(text.to_owned());
+    }
+    Err(format!("is {}; up to {octets_max} octets without control characters are allowed", shown(value)))
+}
+
+/// The SHA-256 of a public key, in base64.
+pub(super) fn pin(value: &DeValue<'_>) -> Result<[u8; 32], String> {
+    let mut pin = [0; 32];
+    let decoded = Base64::decode(text(value)?, &mut pin).map(<[u8]>::len);
+    if decoded == Ok(pin.len()) {
+        return Ok(pin);
+    }
+    Err(format!(
+        "is {}; the SHA-256 of a public key (SubjectPublicKeyInfo) in base64 is allowed, 44 characters",
         shown(value)
     ))
 }

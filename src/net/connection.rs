@@ -9,6 +9,8 @@ use std::net::Shutdown;
 
 use mio::net::TcpStream;
 
+use super::tls::{Plaintext, Stream};
+use super::upstream::Upstream;
 use crate::relay::{Connection, Relay};
 use crate::spool::Device;
 use crate::time::Now;
@@ -32,6 +34,8 @@ pub(super) enum Pumped {
 #[derive(Debug)]
 pub(super) struct Socket {
     pub stream: TcpStream,
+    /// What lies between it and the session, where that is anything.
+    tls: Option<Box<Stream>>,
     is_readable: bool,
     is_writable: bool,
     /// The peer will send no more, or the connection broke: reading goes on until it says so itself.
@@ -42,7 +46,7 @@ pub(super) struct Socket {
 
 impl Socket {
     pub(super) fn new(stream: TcpStream) -> Self {
-        Self { stream, is_readable: true, is_writable: true, is_ending: false, is_at_end: false }
+        Self { stream, tls: None, is_readable: true, is_writable: true, is_ending: false, is_at_end: false }
     }
 
     /// Remembers what an event told.
@@ -53,16 +57,30 @@ impl Socket {
     }
 
     /// Moves octets both ways until nothing moves.
-    pub(super) fn pump<D: Device>(&mut self, now: &Now, at: Connection, relay: &mut Relay<D>) -> Pumped {
+    pub(super) fn pump<D: Device>(
+        &mut self,
+        now: &Now,
+        at: Connection,
+        relay: &mut Relay<D>,
+        upstream: &mut Upstream,
+    ) -> Pumped {
         for _ in 0..ROUNDS_MAX {
+            if self.tls.is_none() && relay.wants_tls(at) {
+                match upstream.start_tls() {
+                    Ok(stream) => self.tls = Some(Box::new(stream)),
+                    Err(fault) => relay.tls_failed(now, at, fault),
+                }
+            }
+            if relay.wants_secret(at) {
+                relay.secret(now, at, upstream.secret());
+            }
             let Ok(wrote) = self.write(now, at, relay) else {
                 self.read_last(now, at, relay);
                 return Pumped::Over;
             };
-            let has_output = !relay.output(at).is_empty();
+            let has_output = !relay.output(at).is_empty() || self.has_unsent();
             if relay.is_closing(at) && (!has_output || relay.is_overdue(now, at)) {
-                // The peer reads our last reply before it sees the end.
-                let _ = self.stream.shutdown(Shutdown::Write);
+                self.close();
                 return Pumped::Over;
             }
             let Ok(read) = self.read(now, at, relay) else { return Pumped::Over };
@@ -76,23 +94,76 @@ impl Socket {
         Pumped::Runnable
     }
 
+    /// The peer reads our last reply before it sees the end.
+    fn close(&mut self) {
+        if let Some(tls) = &mut self.tls {
+            tls.close();
+            let _ = tls.send(&mut self.stream);
+        }
+        let _ = self.stream.shutdown(Shutdown::Write);
+    }
+
+    /// True while TLS has octets for the socket.
+    fn has_unsent(&self) -> bool {
+        self.tls.as_ref().is_some_and(|tls| tls.has_unsent())
+    }
+
     fn write<D: Device>(&mut self, now: &Now, at: Connection, relay: &mut Relay<D>) -> Result<bool, Broken> {
         let mut has_moved = false;
-        while self.is_writable && !relay.output(at).is_empty() {
+        loop {
+            has_moved |= self.send_unsent()?;
             let output = relay.output(at);
-            match self.stream.write(output) {
+            if output.is_empty() || !self.is_writable || self.has_unsent() {
+                break;
+            }
+            let count = match &mut self.tls {
+                Some(tls) if tls.is_handshaking() => break,
+                Some(tls) => match tls.write(output) {
+                    0 => break,
+                    count => count,
+                },
+                None => self.write_plain(output)?,
+            };
+            if count > 0 {
+                relay.sent(now, at, count);
+                has_moved = true;
+            }
+            if relay.is_closing(at) && relay.output(at).is_empty() {
+                has_moved |= self.send_unsent()?;
+                break;
+            }
+        }
+        Ok(has_moved)
+    }
+
+    /// Writes octets that nothing lies between; none when the socket is full.
+    fn write_plain(&mut self, octets: &[u8]) -> Result<usize, Broken> {
+        match self.stream.write(octets) {
+            Ok(0) => Err(Broken),
+            Ok(count) => {
+                self.is_writable = count == octets.len();
+                Ok(count)
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                self.is_writable = false;
+                Ok(0)
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => Ok(0),
+            Err(_) => Err(Broken),
+        }
+    }
+
+    /// Sends what TLS has, as far as the socket takes it.
+    fn send_unsent(&mut self) -> Result<bool, Broken> {
+        let Some(tls) = &mut self.tls else { return Ok(false) };
+        let mut has_moved = false;
+        while self.is_writable && tls.has_unsent() {
+            match tls.send(&mut self.stream) {
                 Ok(0) => return Err(Broken),
-                Ok(count) => {
-                    self.is_writable = count == output.len();
-                    relay.sent(now, at, count);
-                    has_moved = true;
-                }
+                Ok(_) => has_moved = true,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => self.is_writable = false,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(_) => return Err(Broken),
-            }
-            if relay.is_closing(at) && relay.output(at).is_empty() {
-                break;
             }
         }
         Ok(has_moved)
@@ -109,6 +180,9 @@ impl Socket {
     }
 
     fn read<D: Device>(&mut self, now: &Now, at: Connection, relay: &mut Relay<D>) -> Result<bool, Broken> {
+        if self.tls.is_some() {
+            return self.read_tls(now, at, relay);
+        }
         if !self.is_readable || self.is_at_end {
             return Ok(false);
         }
@@ -134,6 +208,59 @@ impl Socket {
             Err(error) if error.kind() == ErrorKind::Interrupted => Ok(true),
             Err(_) => Err(Broken),
         }
+    }
+
+    /// One step of reading through TLS: octets that it has go first, then it receives once. For what it has
+    /// no event will come.
+    fn read_tls<D: Device>(
+        &mut self,
+        now: &Now,
+        at: Connection,
+        relay: &mut Relay<D>,
+    ) -> Result<bool, Broken> {
+        let Some(tls) = &mut self.tls else { return Ok(false) };
+        let is_handshaking = tls.is_handshaking();
+        if !is_handshaking {
+            let space = relay.space(at);
+            if space.is_empty() || self.is_at_end {
+                return Ok(false);
+            }
+            match tls.read(space) {
+                Plaintext::Octets(count) => {
+                    relay.filled(now, at, count);
+                    return Ok(true);
+                }
+                Plaintext::End => {
+                    self.is_at_end = true;
+                    return Ok(true);
+                }
+                Plaintext::None => {}
+            }
+        }
+        if !self.is_readable || relay.is_closing(at) {
+            return Ok(false);
+        }
+        match tls.receive(&mut self.stream) {
+            // A handshake has no end of its own; else what was received before comes first.
+            Ok(0) if is_handshaking => return Err(Broken),
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                self.is_readable = false;
+                return Ok(false);
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(true),
+            Err(_) => return Err(Broken),
+        }
+        match tls.advance() {
+            Ok(()) if is_handshaking && !tls.is_handshaking() => relay.tls_started(now, at),
+            Ok(()) => {}
+            Err(fault) if is_handshaking => relay.tls_failed(now, at, fault),
+            Err(_) => {
+                let _ = self.send_unsent();
+                return Err(Broken);
+            }
+        }
+        Ok(true)
     }
 }
 

@@ -7,7 +7,7 @@
 //! Absent on purpose: a thread, reverse DNS, a wake-up without a reason.
 
 use std::io::{Error, ErrorKind, Write};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
@@ -15,8 +15,11 @@ use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 use signal_hook_mio::v1_0::Signals;
 
 use super::connection::{Pumped, Socket};
+use super::dial::{Connected, Dials};
 use super::listener::{self, LISTENERS_MAX};
-use super::{StartError, clock, hosts, on_link};
+use super::resolver::{NAMES_MAX, NameIndex, Resolver, Source};
+use super::upstream::Upstream;
+use super::{StartError, clock, on_link};
 use crate::config::Config;
 use crate::limits::{RECEIVER_SESSIONS, SENDER_CONNECTIONS};
 use crate::receiver::Peer;
@@ -30,18 +33,18 @@ const EVENTS_MAX: usize = 256;
 const ACCEPTED_MAX: usize = 64;
 /// How long accepting rests when the process has no file descriptor left.
 const ACCEPT_REST: Duration = Duration::from_s(1);
-/// How long an address of the smarthost may take to answer before the next one is tried.
-const CONNECT_TIMEOUT: Duration = Duration::from_s(30);
 /// How long open sessions have to take their 421 when we stop.
 const STOP_WITHIN: Duration = Duration::from_s(1);
 
 const SIGNALS: Token = Token(0);
-const LISTENERS: usize = 1;
+const CLOCK: Token = Token(1);
+const LISTENERS: usize = 2;
 const SLOTS: usize = LISTENERS + LISTENERS_MAX;
 const SLOTS_COUNT: usize = RECEIVER_SESSIONS + SENDER_CONNECTIONS;
+const NAMES: usize = SLOTS + SLOTS_COUNT;
 /// A token is a place and the generation of its socket: events of a socket that is gone find nobody.
 const PLACE_BITS: u32 = 12;
-const _: () = assert!(SLOTS + SLOTS_COUNT <= 1 << PLACE_BITS);
+const _: () = assert!(NAMES + NAMES_MAX <= 1 << PLACE_BITS);
 
 /// Whether the loop goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,7 +72,8 @@ struct Slot {
 #[derive(Debug)]
 enum Link {
     None,
-    Connecting { stream: TcpStream, until: Instant },
+    /// On its way, in the place of the same number among the [`Dials`].
+    Dialling,
     Open(Socket),
 }
 
@@ -84,11 +88,11 @@ struct Driver {
     signals: Signals,
     relay: Relay<SpoolFile>,
     smarthost: (String, u16),
+    upstream: Upstream,
     listeners: heapless::Vec<Listening, LISTENERS_MAX>,
     addresses: Vec<SocketAddr>,
     slots: Box<[Slot]>,
-    /// Addresses of the smarthost that this round of connecting has still to try.
-    untried: heapless::Vec<IpAddr, { hosts::ADDRESSES_MAX }>,
+    dials: Dials,
     /// A client that was accepted, but has no slot yet.
     waiting: Option<(TcpStream, SocketAddr)>,
     accept_at: Option<Instant>,
@@ -102,6 +106,7 @@ impl EventLoop {
     /// What of the configuration can't be had from the system.
     pub fn start(config: Config) -> Result<Self, StartError> {
         let now = clock::now();
+        let upstream = Upstream::new(&config)?;
         let blocks = u32::try_from(config.spool.octets / BLOCK_OCTETS as u64).unwrap_or(u32::MAX);
         let start = Start { blocks, seed: clock::seed(), now: now.instant };
         let (spool, recovery) = start_at(&config.spool.path, config.spool.volatile, start)
@@ -109,6 +114,7 @@ impl EventLoop {
         let poll = Poll::new().map_err(StartError::System)?;
         let mut signals = Signals::new([SIGTERM, SIGINT, SIGUSR1]).map_err(StartError::System)?;
         poll.registry().register(&mut signals, SIGNALS, Interest::READABLE).map_err(StartError::System)?;
+        upstream.watch_clock(poll.registry(), CLOCK).map_err(StartError::System)?;
         let mut listeners = heapless::Vec::new();
         let mut addresses = Vec::new();
         for listen in &config.listen {
@@ -143,10 +149,11 @@ impl EventLoop {
             signals,
             relay: Relay::new(config, spool, clock::seed()),
             smarthost,
+            upstream,
             listeners,
             addresses,
             slots: (0..SLOTS_COUNT).map(slot).collect(),
-            untried: heapless::Vec::new(),
+            dials: Dials::new(Resolver::new(Source::System, NAMES), SENDER_CONNECTIONS),
             waiting: None,
             accept_at: None,
             stop_at: None,
@@ -192,12 +199,8 @@ impl Driver {
         if self.slots.iter().any(|slot| slot.is_runnable) || self.may_accept() {
             return Some(std::time::Duration::ZERO);
         }
-        let connecting = self.slots.iter().filter_map(|slot| match slot.link {
-            Link::Connecting { until, .. } => Some(until),
-            Link::None | Link::Open(_) => None,
-        });
-        let due = [self.relay.deadline(now), self.accept_at, self.stop_at].into_iter().flatten();
-        let due = due.chain(connecting).min()?;
+        let due = [self.relay.deadline(now), self.dials.deadline(), self.upstream.watch_at()];
+        let due = due.into_iter().chain([self.accept_at, self.stop_at]).flatten().min()?;
         Some(std::time::Duration::from_millis(due.since(now).0))
     }
 
@@ -213,9 +216,19 @@ impl Driver {
             self.signalled(now);
             return;
         }
+        if token == CLOCK {
+            self.upstream.take_clock_step();
+            self.relay.clock_stepped(now);
+            return;
+        }
         let place = token.0 & ((1 << PLACE_BITS) - 1);
         if place < SLOTS {
             self.listeners[place - LISTENERS].may_accept = true;
+            return;
+        }
+        let registry = self.poll.registry();
+        if place >= NAMES {
+            self.dials.told_resolver(now.instant, registry, NameIndex(place - NAMES));
             return;
         }
         let index = place - SLOTS;
@@ -224,7 +237,7 @@ impl Driver {
         }
         match &mut self.slots[index].link {
             Link::None => {}
-            Link::Connecting { .. } => self.has_connected(now, index),
+            Link::Dialling => self.dials.told(now.instant, registry, index - RECEIVER_SESSIONS),
             Link::Open(socket) => {
                 socket.told(event);
                 self.pump(now, index);
@@ -235,7 +248,10 @@ impl Driver {
     fn signalled(&mut self, now: &Now) {
         for signal in self.signals.pending() {
             match signal {
-                SIGUSR1 => self.relay.retry_all(now),
+                SIGUSR1 => {
+                    self.dials.forget_names();
+                    self.relay.retry_all(now);
+                }
                 _ if self.stop_at.is_none() => {
                     log::info!("stopping signal={signal}");
                     self.stop_at = Some(now.instant + STOP_WITHIN);
@@ -325,7 +341,7 @@ impl Driver {
     fn pump(&mut self, now: &Now, index: usize) {
         let slot = &mut self.slots[index];
         let Link::Open(socket) = &mut slot.link else { return };
-        match socket.pump(now, connection_at(index), &mut self.relay) {
+        match socket.pump(now, connection_at(index), &mut self.relay, &mut self.upstream) {
             Pumped::Idle => slot.is_runnable = false,
             Pumped::Runnable => slot.is_runnable = true,
             Pumped::Over => self.drop_socket(now, index),
@@ -371,18 +387,15 @@ impl Driver {
     fn expire(&mut self, now: &Now) {
         self.relay.expire(now);
         self.pump_touched(now);
-        for index in 0..SLOTS_COUNT {
-            if let Link::Connecting { until, .. } = self.slots[index].link
-                && until <= now.instant
-            {
-                self.try_next_address(now, index);
-            }
+        if self.upstream.has_new_secret(self.relay.rests_for_login(), now.instant) {
+            self.relay.secret_changed(now);
         }
+        self.dials.expire(now.instant, self.poll.registry());
     }
 
     fn running(&mut self, now: &Now) -> Running {
         let Some(stop_at) = self.stop_at else { return Running::Yes };
-        let is_idle = self.slots.iter().all(|slot| matches!(slot.link, Link::None));
+        let is_idle = self.slots.iter().all(|slot| matches!(slot.link, Link::None | Link::Dialling));
         if !is_idle && now.instant < stop_at {
             return Running::Yes;
         }
@@ -393,66 +406,47 @@ impl Driver {
 
 /// The way to the smarthost.
 impl Driver {
-    /// Opens the connections that the relay wants.
+    /// Opens the connections that the relay wants, and hands over those that were made.
     fn connect(&mut self, now: &Now) {
         if self.stop_at.is_some() {
             return;
         }
+        while let Some((sender, result)) = self.dials.next_done() {
+            self.dialled(now, Connection::Sender(sender), result);
+        }
         while let Some(at) = self.relay.wants_connection(now) {
-            self.untried.clear();
-            match self.smarthost.0.parse::<IpAddr>() {
-                Ok(address) => self.untried.extend([address]),
-                Err(_) => match hosts::look_up(&self.smarthost.0) {
-                    Ok(addresses) => self.untried = addresses,
-                    Err(error) => log::warn!("can't read the hosts file: {error}"),
-                },
+            let Connection::Sender(sender) = at else { unreachable!("only the smarthost is connected to") };
+            let slot = &mut self.slots[index_of(at)];
+            slot.link = Link::Dialling;
+            let token = token_of(index_of(at), slot.generation);
+            let smarthost = (&self.smarthost.0[..], self.smarthost.1);
+            self.dials.start(now.instant, self.poll.registry(), sender, smarthost, token);
+            while let Some((sender, result)) = self.dials.next_done() {
+                self.dialled(now, Connection::Sender(sender), result);
             }
-            if self.untried.is_empty() {
-                self.relay.not_connected(now, at, Fault::Resolve);
+        }
+    }
+
+    fn dialled(&mut self, now: &Now, at: Connection, result: Result<Connected, Fault>) {
+        let index = index_of(at);
+        // Late events of tries that came to nothing find another generation.
+        self.vacate(index);
+        let (mut stream, local) = match result {
+            Ok(connected) => connected,
+            Err(fault) => {
+                self.relay.not_connected(now, at, fault);
                 return;
             }
-            self.untried.reverse();
-            self.try_next_address(now, index_of(at));
-        }
-    }
-
-    fn try_next_address(&mut self, now: &Now, index: usize) {
-        self.vacate(index);
-        while let Some(address) = self.untried.pop() {
-            let address = SocketAddr::new(address, self.smarthost.1);
-            let started = TcpStream::connect(address).and_then(|mut stream| {
-                let token = token_of(index, self.slots[index].generation);
-                self.poll.registry().register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
-                Ok(stream)
-            });
-            match started {
-                Ok(stream) => {
-                    let until = now.instant + CONNECT_TIMEOUT;
-                    self.slots[index].link = Link::Connecting { stream, until };
-                    return;
-                }
-                Err(error) => log::debug!("can't connect to {address}: {error}"),
-            }
-        }
-        self.relay.not_connected(now, connection_at(index), Fault::Connect);
-    }
-
-    fn has_connected(&mut self, now: &Now, index: usize) {
-        let Link::Connecting { stream, .. } = &self.slots[index].link else { return };
-        let failed = stream.take_error().unwrap_or_else(Some);
-        if let Some(error) = failed {
-            log::debug!("can't connect: {error}");
-            self.try_next_address(now, index);
-            return;
-        }
-        // Without a peer it is still on its way; another event will come.
-        let (Ok(_), Ok(local)) = (stream.peer_addr(), stream.local_addr()) else { return };
-        let Link::Connecting { stream, .. } = std::mem::replace(&mut self.slots[index].link, Link::None)
-        else {
-            return;
         };
+        let token = token_of(index, self.slots[index].generation);
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        if let Err(error) = self.poll.registry().reregister(&mut stream, token, interest) {
+            log::warn!("can't watch a socket: {error}");
+            self.relay.not_connected(now, at, Fault::Connect);
+            return;
+        }
         let _ = stream.set_nodelay(true);
-        self.relay.connected(now, connection_at(index), local.ip());
+        self.relay.connected(now, at, local);
         self.slots[index].link = Link::Open(Socket::new(stream));
         self.pump(now, index);
     }

@@ -1,7 +1,7 @@
-//! A host's addresses by the hosts file: the only names that this version knows are those of `/etc/hosts`.
+//! A host's addresses by the hosts file, which counts before any name server.
 //!
 //! The file is small and local, so reading it answers at once; it is read at each use, so that an edit counts
-//! without a restart. No DNS here.
+//! without a restart. What it doesn't hold is for the resolver.
 
 use core::net::IpAddr;
 use std::fs::File;

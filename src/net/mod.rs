@@ -1,20 +1,28 @@
 //! The world: sockets, clocks, signals and the system's files.
 
+mod certificate;
 pub mod clock;
 mod connection;
+pub mod dial;
 mod event_loop;
 pub mod hosts;
 mod lines;
 mod listener;
 pub mod on_link;
+pub mod resolver;
+mod secret;
+mod tls;
+mod upstream;
 
 use std::io::{Error, ErrorKind};
 use std::path::PathBuf;
 
 use crate::config::Listen;
+use crate::sender::SecretFault;
 use crate::spool::OpenError;
 
 pub use event_loop::{EventLoop, Running};
+pub use tls::TrustError;
 
 /// Why the relay can't start, as one line for the administrator.
 #[derive(Debug)]
@@ -32,6 +40,15 @@ pub enum StartError {
         listen: Listen,
         /// Why.
         error: Error,
+    },
+    /// There is nothing to judge the smarthost's certificate by.
+    Trust(TrustError),
+    /// There is no secret to log in with.
+    Secret {
+        /// Its file.
+        path: PathBuf,
+        /// What is wrong with it.
+        fault: SecretFault,
     },
     /// The kernel refuses something that nothing can be done without.
     System(Error),
@@ -56,6 +73,8 @@ impl core::fmt::Display for StartError {
                     None => write!(f, "{error}"),
                 }
             }
+            Self::Trust(error) => write!(f, "{error}"),
+            Self::Secret { path, fault } => write!(f, "smarthost: {}: {fault}", path.display()),
             Self::System(error) => write!(f, "{error}"),
         }
     }
@@ -68,7 +87,7 @@ impl StartError {
         match self {
             Self::Spool { error: OpenError::NotAFile | OpenError::Volatile, .. } => 78,
             Self::Spool { error: OpenError::Io(error), .. } if error.kind() == ErrorKind::NotFound => 78,
-            Self::Listen { .. } => 78,
+            Self::Listen { .. } | Self::Trust(_) | Self::Secret { .. } => 78,
             Self::Spool { .. } | Self::System(_) => 74,
         }
     }

@@ -4,7 +4,7 @@ use super::{CLOSE_WITHIN, Closing, Connection, Relay, Stage, slice_of};
 use crate::buffer::Buffer;
 use crate::limits::{SENDER_CONNECTIONS, SENDER_INPUT_OCTETS, SENDER_OUTPUT_OCTETS};
 use crate::queue;
-use crate::sender::{self, Attempt, Ending, Fate, Fault};
+use crate::sender::{self, Attempt, Ending, Fate, Fault, Secret, SecretFault, TlsFault};
 use crate::smtp::Next;
 use crate::spool::{Device, KeptReply, REPLIES_KEPT, RecipientState, Refusal, Settled};
 use crate::time::{Duration, Instant, Now};
@@ -25,6 +25,14 @@ impl<D: Device> Relay<D> {
         {
             return None;
         }
+        if self.config.smarthost.needs_clock(self.config.clock) && !now.wall.is_trusted {
+            let fault = Fault::Tls(TlsFault::ClockUntrusted);
+            self.route.connecting();
+            let rest =
+                self.route.ended(Some((fault, None)), now.instant, &self.config.retry, &mut self.jitter);
+            self.log_fault(fault, None, rest);
+            return None;
+        }
         // A vacant slot may still hold a result that the spool could not take.
         let at = self
             .senders
@@ -43,7 +51,7 @@ impl<D: Device> Relay<D> {
         sender.closing = Closing::No;
         sender.input = Default::default();
         sender.output = Default::default();
-        sender.session.connected(now, local);
+        sender.session.connected(now, local, &self.config);
     }
 
     /// The connection could not be made.
@@ -52,6 +60,70 @@ impl<D: Device> Relay<D> {
         self.senders[at].stage = Stage::Vacant;
         let rest = self.route.ended(Some((fault, None)), now.instant, &self.config.retry, &mut self.jitter);
         self.log_fault(fault, None, rest);
+    }
+
+    /// True when the driver is to set up TLS on this connection: all that was to go before it is written, and
+    /// nothing is read. Call [`Relay::tls_started`] or [`Relay::tls_failed`].
+    pub fn wants_tls(&self, at: Connection) -> bool {
+        let Connection::Sender(at) = at else { return false };
+        let sender = &self.senders[at];
+        sender.stage == Stage::Open
+            && sender.closing == Closing::No
+            && sender.session.wants_tls()
+            && sender.output.is_empty()
+    }
+
+    /// TLS stands; [`Relay::output`] and [`Relay::space`] are for what it carries from now on.
+    pub fn tls_started(&mut self, now: &Now, at: Connection) {
+        let Connection::Sender(at) = at else { unreachable!("only the smarthost is asked for TLS") };
+        self.senders[at].session.tls_started(now);
+        self.advance_sender(now, at);
+    }
+
+    /// There is no TLS, and the connection is to be closed.
+    pub fn tls_failed(&mut self, now: &Now, at: Connection, fault: TlsFault) {
+        let Connection::Sender(at) = at else { unreachable!("only the smarthost is asked for TLS") };
+        self.senders[at].session.tls_failed(fault);
+        self.senders[at].closing = Closing::By(now.instant + CLOSE_WITHIN);
+    }
+
+    /// True when the driver is to call [`Relay::secret`] for this connection.
+    pub fn wants_secret(&self, at: Connection) -> bool {
+        let Connection::Sender(at) = at else { return false };
+        self.senders[at].closing == Closing::No && self.senders[at].session.wants_secret()
+    }
+
+    /// The secret of the configured login, or why there is none.
+    pub fn secret(&mut self, now: &Now, at: Connection, secret: Result<Secret, SecretFault>) {
+        let Connection::Sender(at) = at else { unreachable!("only the smarthost is logged in to") };
+        let sender = &mut self.senders[at];
+        let mut output =
+            Buffer::new(slice_of(&mut self.senders_output, at, SENDER_OUTPUT_OCTETS), &mut sender.output);
+        if sender.session.secret(now, &self.config, secret, &mut output) == Next::Close {
+            sender.closing = Closing::By(now.instant + CLOSE_WITHIN);
+        }
+        self.advance_sender(now, at);
+    }
+
+    /// True while mail waits because of the login: another secret would be worth a try at once.
+    pub fn rests_for_login(&self) -> bool {
+        !self.queue.is_empty() && self.route.rests_for().is_some_and(Fault::is_about_login)
+    }
+
+    /// The secret of the login has changed.
+    pub fn secret_changed(&mut self, now: &Now) {
+        if self.rests_for_login() {
+            log::info!("retrying reason=\"the secret's file has changed\"");
+            self.route.retry(now.instant);
+        }
+    }
+
+    /// The wall clock was set: what it forbade may be allowed now.
+    pub fn clock_stepped(&mut self, now: &Now) {
+        if self.route.rests_for().is_some_and(Fault::is_about_clock) {
+            log::info!("retrying reason=\"the clock was set\"");
+            self.route.retry(now.instant);
+        }
     }
 
     /// Tries everything that waits at once: somebody asked, or the network came up.

@@ -4,6 +4,8 @@
 //! What is not offered is not used (RFC 5321 4.1.1.3 and 2.2.1); unknown keywords and parameters are
 //! overlooked.
 
+use super::auth::Offered;
+
 /// The extensions in use on a connection; none before the reply to EHLO, and after HELO.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Extensions {
@@ -19,13 +21,20 @@ pub(super) struct Extensions {
     pub(super) smtputf8: bool,
     /// RFC 3461.
     pub(super) dsn: bool,
+    /// RFC 3207.
+    pub(super) starttls: bool,
+    /// RFC 4954: the mechanisms.
+    pub(super) auth: Offered,
 }
 
 impl Extensions {
     /// Takes a line of the reply to EHLO after the first; `discard` names keywords to be overlooked.
     pub(super) fn take(&mut self, line: &[u8], discard: &[String]) {
         let mut words = line.split(|octet| *octet == b' ').filter(|word| !word.is_empty());
-        let Some(keyword) = words.next() else { return };
+        let Some(word) = words.next() else { return };
+        // Servers from before RFC 2554 write AUTH=LOGIN.
+        let is_old_auth = word.len() >= 5 && word[..5].eq_ignore_ascii_case(b"AUTH=");
+        let keyword = if is_old_auth { &word[..4] } else { word };
         if discard.iter().any(|discarded| discarded.as_bytes().eq_ignore_ascii_case(keyword)) {
             return;
         }
@@ -40,6 +49,11 @@ impl Extensions {
             self.smtputf8 = true;
         } else if keyword.eq_ignore_ascii_case(b"DSN") {
             self.dsn = true;
+        } else if keyword.eq_ignore_ascii_case(b"STARTTLS") {
+            self.starttls = true;
+        } else if keyword.eq_ignore_ascii_case(b"AUTH") {
+            self.auth.take(word.get(5..).unwrap_or_default());
+            words.for_each(|mechanism| self.auth.take(mechanism));
         }
     }
 }
@@ -77,6 +91,7 @@ mod tests {
             eight_bit_mime: true,
             smtputf8: true,
             dsn: true,
+            ..Extensions::default()
         };
         assert_eq!(all, expected);
         assert_eq!(

@@ -5,17 +5,23 @@
 //! What is sent when is the queue's business, and what is written down the spool's. Pure: no socket, file,
 //! clock or randomness.
 mod attempt;
+mod auth;
+mod closing;
 mod extensions;
 mod mail_data;
 mod notice;
+mod opening;
 mod reason;
 mod report;
 mod route;
 mod session;
+mod tls;
 mod transaction;
 
 pub use attempt::{Attempt, Ending, Fate};
+pub use auth::{LoginFault, SECRET_OCTETS_MAX, Secret, SecretFault};
 pub use notice::{Addressee, Subject};
 pub use reason::expired;
-pub use route::{BACK_OFF_MIN, Fault, Route, State as RouteState};
+pub use route::{BACK_OFF_MIN, Fault, Route, State as RouteState, Unresolved};
 pub use session::Session;
+pub use tls::TlsFault;

@@ -6,6 +6,8 @@
 //! message again.
 use core::fmt;
 
+use super::auth::LoginFault;
+use super::tls::TlsFault;
 use crate::config::Retry;
 use crate::jitter::Jitter;
 use crate::spool::KeptReply;
@@ -13,18 +15,60 @@ use crate::time::{Duration, Instant};
 
 /// How long the route rests after the first fault.
 pub const BACK_OFF_MIN: Duration = Duration::from_s(1);
+/// How long it rests at most after a refused login, unless `retry.auth` is longer.
+const LOGIN_BACK_OFF_MAX: Duration = Duration::from_min(60);
+
+/// Why a name has no addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unresolved {
+    /// There is no such name (NXDOMAIN).
+    NoSuchName,
+    /// There is such a name, but it has no address.
+    NoAddress,
+    /// The name servers say that they can't tell (SERVFAIL and its like).
+    ServerFailed,
+    /// They don't want to (REFUSED).
+    Refused,
+    /// There is no way to them.
+    Unreachable,
+    /// They don't reply.
+    Silent,
+    /// It is not in the form of a name.
+    NoName,
+    /// Too many other names are being resolved.
+    Busy,
+}
+
+impl fmt::Display for Unresolved {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NoSuchName => "there is no such name (NXDOMAIN)",
+            Self::NoAddress => "it has no address",
+            Self::ServerFailed => "the name servers fail (SERVFAIL)",
+            Self::Refused => "the name servers refuse (REFUSED)",
+            Self::Unreachable => "the name servers can't be reached",
+            Self::Silent => "the name servers don't reply",
+            Self::NoName => "it is no name",
+            Self::Busy => "too many names at once",
+        })
+    }
+}
 
 /// What is wrong with the route. None of these says anything about a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// The smarthost's name has no address.
-    Resolve,
+    /// The smarthost's name has no address, or none that can be found out.
+    Resolve(Unresolved),
     /// No connection to its address.
     Connect,
     /// It greeted with another reply than 2yz.
     Greeting,
     /// It took neither EHLO nor HELO.
     Hello,
+    /// TLS failed, or the certificate.
+    Tls(TlsFault),
+    /// The login failed.
+    Login(LoginFault),
     /// It wants us to log in (530).
     Unauthenticated,
     /// It is about to close the connection (421).
@@ -40,10 +84,12 @@ pub enum Fault {
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Resolve => "its name has no address",
+            Self::Resolve(why) => return write!(f, "its name can't be resolved: {why}"),
             Self::Connect => "no connection",
             Self::Greeting => "it refused the connection",
             Self::Hello => "it refused EHLO and HELO",
+            Self::Tls(fault) => return fault.fmt(f),
+            Self::Login(fault) => return fault.fmt(f),
             Self::Unauthenticated => "it wants a login",
             Self::TooBusy => "it closes the connection for now",
             Self::Protocol => "it doesn't speak SMTP",
@@ -61,6 +107,42 @@ impl Fault {
             530 => Some(Self::Unauthenticated),
             _ => None,
         }
+    }
+
+    /// True when the login is to be put right by somebody: it is tried seldom (see `retry.auth`), since many
+    /// tries may lock the account.
+    pub const fn is_about_login(self) -> bool {
+        match self {
+            Self::Login(fault) => fault.is_lasting(),
+            Self::Unauthenticated => true,
+            Self::Resolve(_)
+            | Self::Connect
+            | Self::Tls(_)
+            | Self::Greeting
+            | Self::Hello
+            | Self::TooBusy
+            | Self::Protocol
+            | Self::Timeout
+            | Self::Lost => false,
+        }
+    }
+
+    /// True when the wall clock may be the reason.
+    pub const fn is_about_clock(self) -> bool {
+        matches!(self, Self::Tls(TlsFault::ClockUntrusted | TlsFault::Expired | TlsFault::NotYetValid))
+    }
+
+    /// True when the reply read last is what told it.
+    pub(super) const fn is_told_by_reply(self) -> bool {
+        matches!(
+            self,
+            Self::Greeting
+                | Self::Hello
+                | Self::Tls(TlsFault::Refused)
+                | Self::Login(LoginFault::Refused | LoginFault::Unavailable)
+                | Self::Unauthenticated
+                | Self::TooBusy
+        )
     }
 }
 
@@ -86,8 +168,10 @@ pub struct Route {
     state: State,
     /// Connections that are open or being opened.
     connections: usize,
-    /// Faults since the smarthost last judged a message.
+    /// Faults since the smarthost last judged a message, those about the login aside.
     failures: u32,
+    /// Those about the login, which have a back-off of their own.
+    login_failures: u32,
     last: Option<(Fault, Option<KeptReply>)>,
 }
 
@@ -100,7 +184,7 @@ impl Default for Route {
 impl Route {
     /// A route that was never tried.
     pub const fn new() -> Self {
-        Self { state: State::Closed, connections: 0, failures: 0, last: None }
+        Self { state: State::Closed, connections: 0, failures: 0, login_failures: 0, last: None }
     }
 
     /// How it stands.
@@ -110,7 +194,7 @@ impl Route {
 
     /// Faults since the smarthost last judged a message.
     pub fn failures(&self) -> u32 {
-        self.failures
+        self.failures.saturating_add(self.login_failures)
     }
 
     /// The last fault, with the reply that told it; kept until the smarthost judges a message.
@@ -155,6 +239,7 @@ impl Route {
     /// The smarthost judged a message, whichever way: the route works.
     pub fn worked(&mut self) {
         self.failures = 0;
+        self.login_failures = 0;
         self.last = None;
     }
 
@@ -179,9 +264,14 @@ impl Route {
         if matches!(self.state, State::Waiting { .. }) {
             return None;
         }
-        let rest = Duration(BACK_OFF_MIN.0 << self.failures.min(32)).min(retry.route_longest);
-        let rest = Duration(jitter.spread(rest.0)).min(retry.route_longest).max(BACK_OFF_MIN);
-        self.failures = self.failures.saturating_add(1);
+        let (first, longest, failures) = if fault.is_about_login() {
+            (retry.auth, LOGIN_BACK_OFF_MAX.max(retry.auth), &mut self.login_failures)
+        } else {
+            (BACK_OFF_MIN, retry.route_longest, &mut self.failures)
+        };
+        let rest = Duration(first.0 << (*failures).min(32)).min(longest);
+        let rest = Duration(jitter.spread(rest.0)).min(longest).max(BACK_OFF_MIN);
+        *failures = failures.saturating_add(1);
         self.state = State::Waiting { until: now + rest };
         Some(rest)
     }
@@ -192,6 +282,13 @@ impl Route {
             *until = (*until).min(now);
         }
         self.failures = 0;
+        self.login_failures = 0;
+    }
+
+    /// The fault that makes it rest.
+    pub fn rests_for(&self) -> Option<Fault> {
+        let is_resting = matches!(self.state, State::Waiting { .. });
+        self.last.as_ref().filter(|_| is_resting).map(|(fault, _)| *fault)
     }
 }
 
@@ -203,6 +300,7 @@ mod tests {
         first: Duration::from_min(1),
         longest: Duration::from_min(120),
         route_longest: Duration::from_min(5),
+        auth: Duration::from_min(15),
         give_up: Duration::from_min(7200),
         hold: Duration::from_min(43_200),
     };

@@ -2,9 +2,10 @@
 //! 4.5.3.2).
 //!
 //! ```text
-//! Closed -> Greeting -> Hello -> Ready <-> Transaction -> MailData -> Verdict -> Ready or the next
-//! Transaction
-//!                                Ready -> Quit -> Closed
+//! Closed -> [Handshake] -> Greeting -> Hello [-> StartTls -> Handshake -> Hello]
+//! Hello [-> Secret -> Auth] -> Ready
+//! Ready <-> Transaction -> MailData -> Verdict -> Ready or the next Transaction
+//! Ready -> Quit -> Closed
 //! ```
 //! Replies are counted against commands; one that answers nothing ends the session, and so do 421, a reply
 //! that is none, silence, and a closed connection: each is a [`Fault`] of the route, and the message that was
@@ -13,21 +14,23 @@
 //!
 //! The driver writes the output and reads input whenever it can, calls [`Session::advance`] after either, and
 //! calls [`Session::lost`] only when all that was read before has been handed over. What to do within a mail
-//! transaction stands in `transaction.rs`, the mail data in `mail_data.rs`.
+//! transaction stands in `transaction.rs`, the mail data in `mail_data.rs`, all up to Ready in `opening.rs`,
+//! the ends in `closing.rs`.
 use core::net::IpAddr;
 
-use super::Fault;
-use super::attempt::{Attempt, Ending, Record, kept};
+use super::attempt::{Attempt, Ending, Record};
+use super::auth::{self, Exchange};
 use super::extensions::Extensions;
 use super::mail_data::{MailData, octets, trace};
 use super::notice::Notice;
 use super::transaction::Transaction;
+use super::{Fault, TlsFault};
 use crate::buffer::Buffer;
-use crate::config::Config;
+use crate::config::{Config, Mechanism, TlsPolicy};
 use crate::limits::{DOMAIN_OCTETS_MAX, SENDER_OUTPUT_OCTETS, SENDER_SLOT_OCTETS};
 use crate::smtp::Next;
 use crate::smtp::reply_reader::{ReplyLine, ReplyReader, Severity};
-use crate::smtp::trace::{AddressLiteral, RECEIVED_OCTETS_MAX};
+use crate::smtp::trace::RECEIVED_OCTETS_MAX;
 use crate::spool::{Damage, Device, Envelope, KeptReply, MessageIndex, Protocol, Reader, Store};
 use crate::time::{Duration, Instant, Now};
 
@@ -41,6 +44,8 @@ const _: () = assert!(size_of::<Session>() <= SENDER_SLOT_OCTETS);
 
 /// RFC 5321 4.5.3.2.1, and what we allow EHLO.
 const GREETING_TIMEOUT: Duration = Duration::from_min(5);
+/// A handshake takes a few round trips, and a slow board's arithmetic.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_min(1);
 /// RFC 5321 4.5.3.2.6.
 const VERDICT_TIMEOUT: Duration = Duration::from_min(10);
 /// How long the reply to QUIT is waited for.
@@ -53,10 +58,21 @@ const IDLE_TIMEOUT: Duration = Duration::from_s(10);
 pub(super) enum State {
     /// No connection.
     Closed,
+    /// TLS is being set up by the driver, which calls [`Session::tls_started`].
+    Handshake {
+        /// From the first octet: the greeting comes behind it.
+        is_implicit: bool,
+    },
     /// The greeting is awaited.
     Greeting,
     /// EHLO, or after its refusal HELO, is to be written, or its reply awaited.
     Hello { is_helo: bool, is_written: bool },
+    /// STARTTLS is to be written, or its reply awaited.
+    StartTls { is_written: bool },
+    /// The driver is asked for the secret, see [`Session::secret`].
+    Secret(Mechanism),
+    /// The login is under way.
+    Auth,
     /// A message may be begun.
     Ready,
     /// From MAIL to the reply to DATA.
@@ -95,18 +111,24 @@ impl From<Damage> for Stop {
 #[derive(Debug)]
 pub struct Session {
     pub(super) state: State,
-    deadline: Instant,
+    pub(super) deadline: Instant,
     /// Octets in the output after the last call: fewer now means that the smarthost has taken some.
     unsent: usize,
-    local: IpAddr,
+    pub(super) local: IpAddr,
     pub(super) replies: ReplyReader,
     pub(super) extensions: Extensions,
+    /// What goes over the wire is encrypted.
+    pub(super) is_tls: bool,
+    /// The login, while it is under way.
+    pub(super) login: Option<Exchange>,
+    /// A login has left its lines in the output's memory.
+    pub(super) is_wipe_owed: bool,
     /// A transaction is open at the smarthost that was not brought to its end (RFC 5321 4.1.4).
     pub(super) is_reset_owed: bool,
     /// The smarthost judged a message on this connection.
-    has_served: bool,
-    fault: Option<Fault>,
-    fault_reply: Option<KeptReply>,
+    pub(super) has_served: bool,
+    pub(super) fault: Option<Fault>,
+    pub(super) fault_reply: Option<KeptReply>,
     pub(super) record: Record,
     pub(super) envelope: Envelope,
     pub(super) mail: Reader,
@@ -134,6 +156,9 @@ impl Session {
             local: nowhere,
             replies: ReplyReader::new(),
             extensions: Extensions::default(),
+            is_tls: false,
+            login: None,
+            is_wipe_owed: false,
             is_reset_owed: false,
             has_served: false,
             fault: None,
@@ -157,18 +182,24 @@ impl Session {
         }
     }
 
-    /// The connection stands, with empty buffers; `local` is our end's address. The greeting comes first.
-    pub fn connected(&mut self, now: &Now, local: IpAddr) {
+    /// The connection stands, with empty buffers; `local` is our end's address. The greeting comes first, or
+    /// TLS.
+    pub fn connected(&mut self, now: &Now, local: IpAddr, config: &Config) {
         assert!(matches!(self.state, State::Closed), "the connection before has not ended");
         self.local = local.to_canonical();
         self.unsent = 0;
         self.replies.reset();
         self.extensions = Extensions::default();
+        self.is_tls = false;
+        self.login = None;
         self.is_reset_owed = false;
         self.has_served = false;
         self.fault = None;
         self.fault_reply = None;
-        self.state = State::Greeting;
+        self.state = match config.smarthost.tls {
+            TlsPolicy::Implicit => State::Handshake { is_implicit: true },
+            TlsPolicy::Starttls | TlsPolicy::None => State::Greeting,
+        };
         self.arm(now);
     }
 
@@ -186,6 +217,10 @@ impl Session {
             self.arm(now);
         }
         let next = self.move_on(now, config, input, output, spool);
+        if self.is_wipe_owed && self.login.is_none() && output.is_empty() {
+            auth::wipe(output);
+            self.is_wipe_owed = false;
+        }
         self.unsent = output.len();
         next
     }
@@ -203,6 +238,7 @@ impl Session {
             let moved = read.and_then(|has_read| Ok(self.write(config, output, spool)? || has_read));
             match moved {
                 Ok(false) if matches!(self.state, State::Closed) => return Next::Close,
+                Ok(false) if matches!(self.state, State::Handshake { .. }) => return Next::StartTls,
                 Ok(false) => return Next::Continue,
                 Ok(true) => self.arm(now),
                 Err(stop) => return self.stop(stop, now, output),
@@ -210,46 +246,9 @@ impl Session {
         }
     }
 
-    /// The connection is gone. A message that was under way becomes a fault of the route; so does a
-    /// connection that ended before the smarthost judged any message.
-    pub fn lost(&mut self) {
-        let is_fault = match self.state {
-            State::Closed | State::Quit => false,
-            State::Ready => !self.has_served,
-            State::Greeting
-            | State::Hello { .. }
-            | State::Transaction(_)
-            | State::MailData(_)
-            | State::Verdict { .. } => true,
-        };
-        if is_fault {
-            self.fail(Fault::Lost);
-        }
-        self.state = State::Closed;
-    }
-
     /// When [`Session::expired`] is to be called; `None` without a connection.
     pub fn deadline(&self) -> Option<Instant> {
         (!matches!(self.state, State::Closed)).then_some(self.deadline)
-    }
-
-    /// The deadline has passed: an idle connection is ended politely, any other is given up.
-    pub fn expired(&mut self, now: &Now, output: &mut Buffer<'_>) -> Next {
-        if now.instant < self.deadline {
-            return Next::Continue;
-        }
-        match self.state {
-            State::Ready => self.quit(now, output),
-            State::Closed | State::Quit => {
-                self.state = State::Closed;
-                Next::Close
-            }
-            State::Greeting
-            | State::Hello { .. }
-            | State::Transaction(_)
-            | State::MailData(_)
-            | State::Verdict { .. } => self.stop(Stop::Fault(Fault::Timeout), now, output),
-        }
     }
 
     /// True when [`Session::begin`] may be called.
@@ -306,22 +305,6 @@ impl Session {
         self.fault_reply.as_ref()
     }
 
-    /// Ends the connection as politely as its state allows. A message under way counts as if the connection
-    /// were lost.
-    pub fn quit(&mut self, now: &Now, output: &mut Buffer<'_>) -> Next {
-        let waits = matches!(self.state, State::Ready) && output.is_empty();
-        if waits {
-            output.append(b"QUIT\r\n");
-            self.state = State::Quit;
-            self.arm(now);
-            Next::Continue
-        } else {
-            self.record.finish(Ending::RouteFault(Fault::Lost));
-            self.leave(output);
-            Next::Close
-        }
-    }
-
     fn read(&mut self, config: &Config, input: &mut Buffer<'_>) -> Result<bool, Stop> {
         let mut has_read = false;
         while let Some(line) = self.next_line(input)? {
@@ -332,7 +315,10 @@ impl Session {
             }
             if line.is_end() {
                 has_read = true;
-                self.reply()?;
+                self.reply(config)?;
+            }
+            if matches!(self.state, State::Handshake { .. }) && !input.is_empty() {
+                return Err(Stop::Fault(Fault::Tls(TlsFault::Injected)));
             }
         }
         Ok(has_read)
@@ -346,7 +332,7 @@ impl Session {
         self.replies.read(input).map_err(|_malformed| Stop::Fault(Fault::Protocol))
     }
 
-    fn reply(&mut self) -> Result<(), Stop> {
+    fn reply(&mut self, config: &Config) -> Result<(), Stop> {
         let code = self.replies.code();
         let severity = self.replies.severity();
         if code == 421 {
@@ -363,17 +349,23 @@ impl Session {
                 Ok(())
             }
             (State::Greeting, _) => Err(Stop::Fault(Fault::Greeting)),
-            (State::Hello { is_written: false, .. } | State::Ready, _) => Err(Stop::Fault(Fault::Protocol)),
-            (State::Hello { .. }, Severity::Completion) => {
-                self.state = State::Ready;
-                Ok(())
-            }
+            (
+                State::Handshake { .. }
+                | State::Hello { is_written: false, .. }
+                | State::StartTls { is_written: false }
+                | State::Secret(_)
+                | State::Ready,
+                _,
+            ) => Err(Stop::Fault(Fault::Protocol)),
+            (State::Hello { .. }, Severity::Completion) => self.greeted(config),
             (State::Hello { is_helo: false, .. }, Severity::Permanent) => {
                 self.extensions = Extensions::default();
                 self.state = State::Hello { is_helo: true, is_written: false };
                 Ok(())
             }
             (State::Hello { .. }, _) => Err(Stop::Fault(Fault::Hello)),
+            (State::StartTls { .. }, _) => self.starttls_reply(severity),
+            (State::Auth, _) => self.login_reply(severity),
             (State::Transaction(transaction), _) => self.transaction_reply(transaction, code, severity),
             (State::MailData(mail_data), _) => self.early_reply(mail_data, code, severity),
             (State::Verdict { is_void }, _) => self.verdict(is_void, code, severity),
@@ -388,32 +380,20 @@ impl Session {
     ) -> Result<bool, Stop> {
         match self.state {
             State::Hello { is_helo, is_written: false } => Ok(self.write_hello(is_helo, config, output)),
+            State::StartTls { is_written: false } => Ok(self.write_starttls(output)),
+            State::Auth => Ok(self.write_login(output)),
             State::Transaction(transaction) => self.write_transaction(transaction, config, output, spool),
             State::MailData(mail_data) => self.write_mail_data(mail_data, config, output, spool),
             State::Closed
+            | State::Handshake { .. }
             | State::Greeting
             | State::Hello { is_written: true, .. }
+            | State::StartTls { is_written: true }
+            | State::Secret(_)
             | State::Ready
             | State::Verdict { .. }
             | State::Quit => Ok(false),
         }
-    }
-
-    /// The argument is our name where it has dots, else the address of our end (RFC 5321 4.1.1.1 and 4.1.4).
-    fn write_hello(&mut self, is_helo: bool, config: &Config, output: &mut Buffer<'_>) -> bool {
-        if output.room() < COMMAND_OCTETS_MAX {
-            return false;
-        }
-        output.append(if is_helo { b"HELO " } else { b"EHLO " });
-        if config.hostname.contains('.') {
-            output.append(config.hostname.as_bytes());
-        } else {
-            core::fmt::write(output, format_args!("{}", AddressLiteral(self.local)))
-                .expect("an address literal is shorter than a command");
-        }
-        output.append(b"\r\n");
-        self.state = State::Hello { is_helo, is_written: true };
-        true
     }
 
     /// The mail transaction has come to its end, whatever the smarthost said: the next group of recipients,
@@ -428,61 +408,11 @@ impl Session {
         }
     }
 
-    fn fail(&mut self, fault: Fault) {
-        self.fault = Some(fault);
-        let is_told_by_reply =
-            matches!(fault, Fault::Greeting | Fault::Hello | Fault::Unauthenticated | Fault::TooBusy);
-        self.fault_reply = is_told_by_reply.then(|| kept(self.replies.code(), self.replies.text()));
-        self.record.finish(Ending::RouteFault(fault));
-    }
-
-    fn stop(&mut self, stop: Stop, now: &Now, output: &mut Buffer<'_>) -> Next {
-        match stop {
-            // Nothing that comes behind QUIT matters.
-            Stop::Fault(_) if matches!(self.state, State::Quit) => {}
-            Stop::Fault(fault) => self.fail(fault),
-            Stop::Damaged => self.record.finish(Ending::Damaged),
-            Stop::RefusedEarly => self.record.finish(Ending::Tried),
-            Stop::Farewell => {}
-        }
-        let is_refused = matches!(stop, Stop::Fault(Fault::Greeting | Fault::Hello));
-        if is_refused && output.is_empty() {
-            // RFC 5321 3.1: a server that greets with 554 waits for QUIT.
-            output.append(b"QUIT\r\n");
-            self.state = State::Quit;
-            self.arm(now);
-            return Next::Continue;
-        }
-        self.leave(output);
-        Next::Close
-    }
-
-    /// Says QUIT where it can't be taken for mail data, and is done.
-    fn leave(&mut self, output: &mut Buffer<'_>) {
-        match self.state {
-            // What isn't sent yet of the mail data must not arrive: its end would be an order to deliver.
-            State::MailData(_) => output.clear(),
-            State::Verdict { .. } if !output.is_empty() => output.clear(),
-            // Behind DATA a command could be taken for mail data (RFC 2920 3.1).
-            State::Transaction(transaction) if transaction.is_data_awaited() => {}
-            State::Greeting
-            | State::Hello { .. }
-            | State::Ready
-            | State::Transaction(_)
-            | State::Verdict { .. } => {
-                if output.room() >= b"QUIT\r\n".len() {
-                    output.append(b"QUIT\r\n");
-                }
-            }
-            State::Closed | State::Quit => {}
-        }
-        self.state = State::Closed;
-    }
-
     pub(super) fn arm(&mut self, now: &Now) {
         let timeout = match &self.state {
             State::Closed | State::Quit => QUIT_TIMEOUT,
-            State::Greeting | State::Hello { .. } => GREETING_TIMEOUT,
+            State::Handshake { .. } | State::Secret(_) => HANDSHAKE_TIMEOUT,
+            State::Greeting | State::Hello { .. } | State::StartTls { .. } | State::Auth => GREETING_TIMEOUT,
             State::Ready => IDLE_TIMEOUT,
             State::Transaction(transaction) => transaction.timeout(),
             State::MailData(_) => MailData::TIMEOUT,

@@ -21,6 +21,8 @@ pub mod trace;
 pub enum Next {
     /// Go on: write the output, read more input.
     Continue,
+    /// Write the output, then start TLS.
+    StartTls,
     /// Write the output, then close.
     Close,
 }

@@ -7,7 +7,9 @@ use super::device::{BlockIndex, DeviceError};
 use super::layout::{self, Header, Kind, Read, reseal_head};
 use super::store::Superseded;
 use super::table::{Entry, State};
-use super::{Damage, Device, KeptReply, MessageIndex, REPLIES_KEPT, RecipientState, Refusal, Store};
+use super::{
+    Damage, Device, KeptReply, MessageId, MessageIndex, REPLIES_KEPT, RecipientState, Refusal, Store,
+};
 
 /// What is left of a message after some of its recipients were settled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -157,15 +159,7 @@ impl<D: Device> Store<D> {
     }
 
     fn write_free(&mut self, message: MessageIndex, entry: &Entry) -> Result<(), DeviceError> {
-        let written = match self.device.read(BlockIndex(entry.head), &mut self.scratch) {
-            Ok(()) => self.write_scratch_freed(entry.head, Some(entry.id)),
-            // The rest of the block would change too, and a tear could break the head without freeing it.
-            // That must not happen while blanks of older heads are not durable: one of those would live
-            // again.
-            Err(error) if self.map.limbo_count() > 0 => Err(error),
-            Err(_) => self.write_freed(entry.head, Some(entry.id)),
-        };
-        written.inspect_err(|error| {
+        self.write_tombstone(entry.head, entry.id).inspect_err(|error| {
             log::error!("spool: freeing {} failed: {error}; it is owed", entry.id);
             self.flush_soon();
         })?;
@@ -176,7 +170,7 @@ impl<D: Device> Store<D> {
                 at += 1;
                 continue;
             }
-            self.write_freed(superseded.block, Some(entry.id)).inspect_err(|_| self.flush_soon())?;
+            self.write_tombstone(superseded.block, entry.id).inspect_err(|_| self.flush_soon())?;
             self.superseded.swap_remove(at);
             self.map.release_later(superseded.block);
         }
@@ -185,6 +179,18 @@ impl<D: Device> Store<D> {
         self.frees_owed -= 1;
         self.table.vacate(message);
         Ok(())
+    }
+
+    /// A tombstone over one head of a message.
+    fn write_tombstone(&mut self, block: u32, id: MessageId) -> Result<(), DeviceError> {
+        match self.device.read(BlockIndex(block), &mut self.scratch) {
+            Ok(()) => self.write_scratch_freed(block, Some(id)),
+            // The rest of the block would change too, and a tear could break the head without freeing it.
+            // That must not happen while blanks of older heads are not durable: one of those would live
+            // again. A disk that failed comes back all the same: no sync would come before.
+            Err(error) if self.map.limbo_count() > 0 && !self.is_failing() => Err(error),
+            Err(_) => self.write_freed(block, Some(id)),
+        }
     }
 
     pub(super) fn write_owed_frees(&mut self) -> Result<(), DeviceError> {

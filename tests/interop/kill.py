@@ -172,9 +172,9 @@ def accounts(sink, clients, kills):
     )
     return (
         f"{len(kills)} kills, {len(accepted)} messages accepted, none lost; {len(unknown)} attempts without "
-        f"a reply; duplicates: {again} messages sent again after a kill before their 250 was read, {explained} "
-        f"recipients after a kill between the final dot to the smarthost and the free (the farthest kill "
-        f"{farthest * 1000:+.0f} ms from the smarthost's 250)"
+        f"a reply; duplicates: {again} messages sent again after a kill before their 250 was read, "
+        f"{explained} recipients after a kill between the final dot to the smarthost and the free (the "
+        f"farthest kill {farthest * 1000:+.0f} ms from the smarthost's 250)"
     )
 
 

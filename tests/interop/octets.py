@@ -11,7 +11,7 @@ from sink import Sink
 COUNT = 1000
 
 
-@check("octets", 240)
+@check("octets", 400)
 def octets(world):
     """The whole corpus through the relay to the raw sink, from clients that pipeline or don't, declare a
     size or don't.
@@ -25,7 +25,7 @@ def octets(world):
         min(sizes) <= 3 and max(sizes) >= 5 * 2**20 and min(counts) == 1 and max(counts) == 200,
         "the corpus is too tame",
     )
-    unsent = load.send_all(relay.port, messages, clients=8, seconds=150)
+    unsent = load.send_all(relay.port, messages, clients=8, seconds=300)
     expect(not unsent, f"{len(unsent)} not accepted, the first: {[(m.sender, r) for m, r in unsent[:2]]}")
     sink.wait_for(messages, 60)
     sink.wait_quiet()

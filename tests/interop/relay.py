@@ -15,7 +15,8 @@ START_SECONDS_MAX = 30
 class Relay:
     """A relay in `folder`. It keeps port, configuration and spool over restarts, and appends to one log."""
 
-    def __init__(self, world, smarthost_port, *, name="relay", size="64MiB", top="", tables="", binary=None):
+    def __init__(self, world, smarthost_port, *, name="relay", size="64MiB", top="", tables="", binary=None,
+                 smarthost='host = "127.0.0.1"\ntls = "none"\n', retry='route_longest = "1s"\n'):
         self.folder = world.folder_for(name)
         self.port = free_port()
         self.spool = self.folder / "spool"
@@ -29,9 +30,9 @@ class Relay:
             f'listen = ["127.0.0.1:{self.port}"]\n'
             f'admin = "admin@test.example"\n'
             f"{top}"
-            f'[smarthost]\nhost = "127.0.0.1"\nport = {smarthost_port}\ntls = "none"\n'
+            f"[smarthost]\nport = {smarthost_port}\n{smarthost}"
             f'[spool]\npath = "{self.spool}"\nsize = "{size}"\n'
-            f'[retry]\nfirst = "1s"\nlongest = "5s"\nroute_longest = "1s"\n'
+            f'[retry]\nfirst = "1s"\nlongest = "5s"\n{retry}'
             f"{tables}"
         )
         world.stack.callback(self.end)

@@ -171,8 +171,11 @@ postlog unix-dgram n - n - 1 postlogd
 """
 
 
-def postfix(world, port):
-    """A private Postfix: configuration, queue and maildir below the check's folder."""
+def postfix(world, port, main="", master="", sasl=""):
+    """A private Postfix: configuration, queue and maildir below the check's folder.
+
+    `main` and `master` are added to its files, `sasl` is Cyrus SASL's (Debian looks for it here).
+    """
     import pwd
 
     nobody = pwd.getpwnam("nobody")
@@ -190,9 +193,11 @@ def postfix(world, port):
         os.chown(folder / "maildir" / name, nobody.pw_uid, nobody.pw_gid)
     os.chown(folder / "data", pwd.getpwnam("postfix").pw_uid, -1)
     (folder / "config" / "main.cf").write_text(
-        POSTFIX_MAIN.format(folder=folder, uid=nobody.pw_uid, gid=nobody.pw_gid)
+        POSTFIX_MAIN.format(folder=folder, uid=nobody.pw_uid, gid=nobody.pw_gid) + main
     )
-    (folder / "config" / "master.cf").write_text(POSTFIX_MASTER.format(port=port))
+    (folder / "config" / "master.cf").write_text(POSTFIX_MASTER.format(port=port) + master)
+    (folder / "config" / "sasl").mkdir()
+    (folder / "config" / "sasl" / "smtpd.conf").write_text(sasl)
     config = str(folder / "config")
     subprocess.run(["postfix", "-c", config, "check"], capture_output=True, timeout=60)
     start(world, "postfix", ["/usr/lib/postfix/sbin/master", "-c", config, "-d"], port)

@@ -13,15 +13,16 @@
 //! - SPACE: a declared message met a full disk.
 //! - STUCK: a healthy disk, and the store does not come to rest.
 pub(crate) mod message;
+mod remains;
 mod rules;
 mod verdict;
 
 use std::collections::BTreeMap;
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::hash::Hash;
 
 use postern::spool::{
-    DeviceError, Draft, Ended, KeptReply, MessageId, MessageIndex, RecipientState, Recovery, Refusal,
-    Settled, Start, Store,
+    DeviceError, Draft, Ended, KeptReply, MessageId, MessageIndex, RecipientState, Refusal, Settled, Start,
+    Store,
 };
 use postern::time::{Duration, Instant};
 
@@ -98,6 +99,9 @@ pub(crate) enum Mishap {
     None,
     /// The next sync fails.
     Sync,
+    /// The next sync fails, and then the cache forgets what it calls clean: reading shows what the medium
+    /// has.
+    SyncAndEviction,
     /// The write behind so many good ones fails, and leaves so much.
     Write(u64, Effect),
     /// Whichever call comes behind so many good ones.
@@ -118,16 +122,6 @@ pub(crate) struct Remains {
     may_be_aside: bool,
 }
 
-impl std::fmt::Debug for Remains {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let blocks = (0..disk_blocks(&self.disk)).map(|at| {
-            let block = self.disk.peek(postern::spool::BlockIndex(at));
-            (block[4], block[8], block[12], block[28])
-        });
-        f.debug_list().entries(blocks).finish()
-    }
-}
-
 /// A running store with its oracle.
 pub(crate) struct World {
     /// The disk under the store.
@@ -145,112 +139,12 @@ pub(crate) struct World {
     blocks: u32,
     /// Messages of this run that could not be read, or blocks of which that may be so.
     aside: u32,
+    /// Results that were written before a failed sync may be lost with the cache.
+    was_evicted: bool,
 }
 
 /// A verdict in words; the first one is the kind.
 pub(crate) type Verdict = Result<(), String>;
-
-impl Remains {
-    /// A number that two remains share only when they will behave alike.
-    pub(crate) fn fingerprint(&self) -> u64 {
-        let mut hasher = DefaultHasher::new();
-        (self.disk.fingerprint(), &self.known, self.in_flight).hash(&mut hasher);
-        hasher.finish()
-    }
-
-    /// What `later` knows, as it was found on this disk.
-    pub(crate) fn judged_as(&self, later: &Self) -> Self {
-        Self { disk: self.disk.clone(), now: self.now, ..later.clone() }
-    }
-
-    /// The same, to be started with another size.
-    pub(crate) fn resized(&self, blocks: u32) -> Self {
-        Self { blocks, ..self.clone() }
-    }
-
-    /// A copy of what is left, and the copy's disk.
-    pub(crate) fn fork(&self) -> (Self, Disk) {
-        let disk = self.disk.fork();
-        (Self { disk: disk.clone(), ..self.clone() }, disk)
-    }
-
-    fn start(&self, disk: &Disk) -> Result<(Store<Disk>, Recovery), String> {
-        let start = Start { blocks: self.blocks, seed: 7, now: self.now };
-        Store::start(disk.clone(), start).map_err(|error| format!("START: {error:?}"))
-    }
-
-    /// Starts on a copy of the disk and judges what is there.
-    pub(crate) fn restart(&self) -> Result<World, String> {
-        let disk = self.disk.fork();
-        let (store, recovery) = self.start(&disk)?;
-        let mut world = self.world(disk, store);
-        if self.may_be_aside {
-            world.aside = recovery.set_aside;
-        }
-        world.judge(&recovery)?;
-        Ok(world)
-    }
-
-    /// Starts on a copy of the disk, which may be damaged; gives the accepted messages that are not
-    /// there, and what the start says of it.
-    pub(crate) fn restart_damaged(&self) -> Result<(Vec<u32>, Recovery), String> {
-        let disk = self.disk.fork();
-        let (store, recovery) = self.start(&disk)?;
-        let mut world = self.world(disk, store);
-        Ok((world.judge_damaged()?, recovery))
-    }
-
-    /// Starts on a copy of the disk, of which `judged` is known to be what it holds.
-    pub(crate) fn restart_as(&self, judged: &Self) -> World {
-        let disk = self.disk.fork();
-        let (store, _) = self.start(&disk).expect("it started before");
-        judged.world(disk, store)
-    }
-
-    /// All that a start that dies after `calls` calls may leave; `None` when it needs no more than these.
-    pub(crate) fn dying_start(&self, calls: u64, most: usize, seed: u64) -> Option<Vec<Self>> {
-        let disk = self.disk.fork();
-        disk.freeze_after(calls);
-        let is_started = self.start(&disk).is_ok();
-        if is_started {
-            return None;
-        }
-        let cuts = disk.power_cuts(most, seed).into_iter();
-        disk.kill();
-        disk.seed(seed);
-        let cuts = cuts.map(|disk| Self { disk, now: Instant(1000), ..self.clone() });
-        Some(cuts.chain([Self { disk, ..self.clone() }]).collect())
-    }
-
-    /// What is left on the disk by a start during which `fault` came; it may have refused to start.
-    pub(crate) fn failing_start(&self, fault: Fault) -> Self {
-        let disk = self.disk.fork();
-        disk.fail(fault);
-        drop(self.start(&disk));
-        disk.heal();
-        Self { disk, may_be_aside: true, ..self.clone() }
-    }
-
-    fn world(&self, disk: Disk, store: Store<Disk>) -> World {
-        World {
-            failed_calls: disk.calls().failed,
-            disk,
-            store,
-            known: self.known.clone(),
-            ids: self.ids.clone(),
-            drafts: Vec::new(),
-            ended: Vec::new(),
-            now: self.now,
-            in_flight: self.in_flight,
-            blocks: self.blocks,
-            aside: 0,
-        }
-    }
-}
-
-fn disk_blocks(disk: &Disk) -> u32 {
-    postern::spool::Device::blocks(disk)
-}
 
 impl World {
     /// A new spool of so many blocks.
@@ -312,7 +206,7 @@ impl World {
     pub(crate) fn apply(&mut self, op: Op, mishap: Mishap) -> Result<bool, String> {
         let (call, skip, effect) = match mishap {
             Mishap::None => (None, 0, Effect::Nothing),
-            Mishap::Sync => (Some(Call::Sync), 0, Effect::Nothing),
+            Mishap::Sync | Mishap::SyncAndEviction => (Some(Call::Sync), 0, Effect::Nothing),
             Mishap::Write(skip, effect) => (Some(Call::Write), skip, effect),
             Mishap::Call(skip, effect) => (Some(Call::Any), skip, effect),
         };
@@ -337,6 +231,10 @@ impl World {
         }
         if mishap != Mishap::None && !self.disk.is_frozen() {
             self.disk.heal();
+        }
+        if mishap == Mishap::SyncAndEviction && self.disk.calls().failed > failed {
+            self.disk.evict(Choice::Seeded(self.disk.calls().all()));
+            self.was_evicted = true;
         }
         applied
     }
@@ -473,7 +371,8 @@ impl World {
             return Err(format!("LOSS: m{} has a receipt and never goes to the queue", accepted[0]));
         }
         let is_good = self.disk.calls().good_syncs > syncs;
-        if is_good && self.disk.calls().failed == self.failed_calls && !self.store.is_failing() {
+        let is_mended = self.disk.calls().failed == self.failed_calls && !self.store.is_failing();
+        if is_good && is_mended && !self.was_evicted {
             self.everything_is_durable();
         }
         Ok(true)
@@ -579,8 +478,31 @@ impl World {
             let (failing, deadline) = (self.store.is_failing(), self.store.deadline());
             return Err(format!("STUCK: failing {failing}, settling owed {is_owed}, deadline {deadline:?}"));
         }
+        if std::mem::take(&mut self.was_evicted) {
+            self.read_states_again();
+        }
         self.everything_is_durable();
         Ok(())
+    }
+
+    /// Results that were written but never durable may be lost with the cache: what the store says now is
+    /// true.
+    fn read_states_again(&mut self) {
+        for number in self.live() {
+            let index = self.known[number].index.expect("a live message has one");
+            let known = &mut self.known[number];
+            let mut states = states_of(&known.history[0]);
+            if self.store.states(index, &mut states).is_err() {
+                known.index = None;
+                self.aside += 1;
+                continue;
+            }
+            let states: Vec<u8> = states.iter().map(verdict::state_octet).collect();
+            if states != known.history[known.written] && known.history[known.durable..].contains(&states) {
+                known.history.push(states);
+                known.written = known.history.len() - 1;
+            }
+        }
     }
 
     /// Ends all: every message is delivered and every notice sent, and the spool is as empty as a new one.

@@ -204,7 +204,7 @@ fn is_done(states: &[u8]) -> bool {
     states.iter().all(|state| matches!(*state, DELIVERED | NOTICED))
 }
 
-fn state_octet(state: &RecipientState) -> u8 {
+pub(super) fn state_octet(state: &RecipientState) -> u8 {
     match state {
         RecipientState::Waiting => WAITING,
         RecipientState::Delivered => DELIVERED,

@@ -152,7 +152,7 @@ fn a_bare_name_becomes_an_address_literal() {
         let mut rig = Rig::new(usize::MAX);
         rig.session.lost();
         rig.config.hostname = "router".to_string();
-        rig.session.connected(&rig.now, local.parse().unwrap());
+        rig.session.connected(&rig.now, local.parse().unwrap(), &rig.config);
         rig.say(b"220 a\r\n");
         assert_eq!(rig.written, format!("EHLO {argument}\r\n").as_bytes());
     }

@@ -6,4 +6,5 @@ mod disk;
 mod endings;
 mod many;
 mod rig;
+mod security;
 mod smarthost;

@@ -12,16 +12,24 @@
 //! | `wait N` | N seconds go by; a deadline that they reach expires |
 //! | `lost` | the connection breaks |
 //! | `close` | the session has asked for the end of the connection |
+//! | `tls` | the session wants TLS, and gets it |
+//! | `no tls X` | the session wants TLS, and there is none because of X |
+//! | `secret X` | the session wants the secret, and gets X |
+//! | `no secret` | the session wants the secret, and its file is gone |
+//! | `ready` | a message might be begun |
+//! | `fault X` | the session has asked for the end of the connection, because of fault X |
 //! | `result X` | the finished attempt's [`Rig::result`] is `X`; it is recorded |
 use std::path::Path;
 
 use postern::buffer::{Buffer, Window};
 use postern::config::Config;
 use postern::limits::{SENDER_INPUT_OCTETS, SENDER_OUTPUT_OCTETS};
-use postern::sender::{Ending, Session};
+use postern::sender::{Ending, Secret, SecretFault, Session, TlsFault};
 use postern::smtp::Next;
 use postern::spool::{Envelope, MessageIndex, Protocol, Recipient, RecipientState, Settled, Start, Store};
 use postern::time::{Duration, Instant, Now, Tick, Wall};
+
+use zeroize::Zeroizing;
 
 use crate::disk::Disk;
 
@@ -59,6 +67,21 @@ pub(crate) struct Rig {
 }
 
 impl Rig {
+    /// The same with other keys for [smarthost], of which TLS and login are some.
+    pub(crate) fn secure(piece: usize, keys: &str) -> Self {
+        let mut rig = Self::new(piece);
+        let text = format!("[smarthost]\nhost = \"smtp.site.example\"\n{keys}\n");
+        rig.config = Config::parse(&text, Path::new("postern.toml"), "relay.site.example").expect("valid");
+        rig.session.lost();
+        rig.connect();
+        rig
+    }
+
+    /// What the output's memory holds, in use or not.
+    pub(crate) fn output_memory(&self) -> &[u8] {
+        &self.output.0
+    }
+
     /// A rig whose octets move in pieces of `piece`, with a connection that has just been made.
     pub(crate) fn new(piece: usize) -> Self {
         Self::with_blocks(piece, 64)
@@ -95,7 +118,7 @@ impl Rig {
         self.output.1 = Window::default();
         self.written.clear();
         self.is_closing = false;
-        self.session.connected(&self.now, "192.0.2.1".parse().expect("an address"));
+        self.session.connected(&self.now, "192.0.2.1".parse().expect("an address"), &self.config);
     }
 
     /// Spools a message.
@@ -254,6 +277,21 @@ impl Rig {
             nothing_left(&self.written);
             assert!(self.session.is_ready(), "{place}: not ready");
             self.begin(self.messages[index]);
+        } else if let Some(fault) = step.strip_prefix("no tls ") {
+            let fault = match fault {
+                "handshake" => TlsFault::Handshake,
+                "expired" => TlsFault::Expired,
+                _ => panic!("{place}: no such fault"),
+            };
+            assert!(self.session.wants_tls(), "{place}");
+            self.session.tls_failed(fault);
+            self.turn();
+        } else if let Some(secret) = step.strip_prefix("secret ") {
+            nothing_left(&self.written);
+            self.secret(Secret::new(Zeroizing::new(secret.as_bytes().to_vec())), place);
+        } else if let Some(expected) = step.strip_prefix("fault ") {
+            assert!(self.is_closing, "{place}: not closed");
+            assert_eq!(format!("{:?}", self.session.fault().expect("a fault")), expected, "{place}");
         } else if let Some(seconds) = step.strip_prefix("wait ") {
             self.wait(Duration::from_s(seconds.parse().expect("a number")));
         } else if let Some(expected) = step.strip_prefix("result ") {
@@ -267,10 +305,28 @@ impl Rig {
                     self.session.lost();
                     self.is_closing = true;
                 }
+                "tls" => {
+                    nothing_left(&self.written);
+                    assert!(self.session.wants_tls(), "{place}");
+                    self.session.tls_started(&self.now);
+                    self.turn();
+                }
+                "no secret" => self.secret(Err(SecretFault::Missing), place),
+                "ready" => {
+                    nothing_left(&self.written);
+                    assert!(self.session.is_ready(), "{place}: not ready");
+                }
                 "close" => assert!(self.is_closing, "{place}: not closed"),
                 _ => panic!("{place}: no such step"),
             }
         }
+    }
+
+    fn secret(&mut self, secret: Result<Secret, SecretFault>, place: &str) {
+        assert!(self.session.wants_secret(), "{place}: no secret is wanted");
+        let mut output = Buffer::new(&mut self.output.0, &mut self.output.1);
+        self.is_closing = self.session.secret(&self.now, &self.config, secret, &mut output) == Next::Close;
+        self.turn();
     }
 
     /// The digits behind the first `SIZE=` written.

@@ -1,8 +1,9 @@
-//! What the event loop is to the relay: moves octets, takes clients in, opens connections, ends turns. It calls the relay
-//! in the order in which `net/event_loop.rs` and `net/connection.rs` do, over pipes instead of sockets.
+//! What the event loop is to the relay: moves octets, takes clients in, opens connections, ends turns. It
+//! calls the relay in the order in which `net/event_loop.rs` and `net/connection.rs` do, over pipes instead
+//! of sockets.
 //!
-//! Left out: sockets' edge-triggered readiness. Here a connection is pumped in each turn in which something could move.
-//! Once the disk is frozen the process is as good as dead: nothing leaves any more.
+//! Left out: sockets' edge-triggered readiness. Here a connection is pumped in each turn in which something
+//! could move. Once the disk is frozen the process is as good as dead: nothing leaves any more.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr};
@@ -115,15 +116,15 @@ impl Driver {
         while let Some(at) = turn.relay.wants_connection(&turn.now) {
             let slot = index_of(at);
             assert_eq!(self.links[slot], Link::None, "SLOTS: the slot is in use");
-            self.links[slot] =
-                Link::Connecting { answer: None, until: turn.now.instant + CONNECT_TIMEOUT };
+            self.links[slot] = Link::Connecting { answer: None, until: turn.now.instant + CONNECT_TIMEOUT };
             dialled.push(Dialled { slot });
             self.moved += 1;
         }
         dialled
     }
 
-    /// When the loop has something to do though no peer does anything more; `instant` gives what the clock says at `ms`.
+    /// When the loop has something to do though no peer does anything more; `instant` gives what the clock
+    /// says at `ms`.
     pub(crate) fn wakes_at(&self, turn: &mut Turn<'_>, ms_of: impl Fn(Instant) -> Ms) -> Option<Ms> {
         let mut wakes: Vec<Ms> = Vec::new();
         for index in 0..LINKS {
@@ -138,7 +139,9 @@ impl Driver {
                     let wire = &turn.wires[&wire];
                     wakes.extend(wire.to_relay.ready_at().filter(|_| reads && !self.is_at_end(index)));
                     let has_output = !turn.relay.output(at).is_empty();
-                    if is_runnable || has_output && (wire.from_relay.room() > 0 || wire.from_relay.is_broken()) {
+                    if is_runnable
+                        || has_output && (wire.from_relay.room() > 0 || wire.from_relay.is_broken())
+                    {
                         wakes.push(turn.ms);
                     }
                 }
@@ -282,7 +285,13 @@ impl Driver {
         Ok(has_moved)
     }
 
-    fn read(&mut self, turn: &mut Turn<'_>, at: Connection, index: usize, wire: usize) -> Result<bool, Broken> {
+    fn read(
+        &mut self,
+        turn: &mut Turn<'_>,
+        at: Connection,
+        index: usize,
+        wire: usize,
+    ) -> Result<bool, Broken> {
         if self.is_at_end(index) {
             return Ok(false);
         }

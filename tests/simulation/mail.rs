@@ -20,8 +20,8 @@ pub(crate) struct Mail {
 const BLOCK_CONTENT_OCTETS: u64 = 4068;
 
 impl Mail {
-    /// The mail data of submission `id`, at most about `octets_max` long; `bare` times out of a thousand with bare CR
-    /// or LF.
+    /// The mail data of submission `id`, at most about `octets_max` long; `bare` times out of a thousand with
+    /// bare CR or LF.
     pub(crate) fn new(random: &mut Random, id: usize, octets_max: u64, bare: u32) -> Self {
         let mut mail =
             Self { wire: Vec::new(), expected: Vec::new(), has_bare_cr: false, is_8bit: random.chance(100) };
@@ -86,8 +86,8 @@ impl Mail {
         self.line(&line);
     }
 
-    /// What a smuggler tries: what looks like the end of the mail data to a lenient server, and commands behind it. It
-    /// begins and ends at the start of a line.
+    /// What a smuggler tries: what looks like the end of the mail data to a lenient server, and commands
+    /// behind it. It begins and ends at the start of a line.
     fn trick(&mut self, random: &mut Random, id: usize) {
         let (wire, expected, is_bare_cr): (&[u8], &[u8], bool) = random.pick(&[
             (b".\n", b"\r\n", false),

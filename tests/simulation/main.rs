@@ -1,14 +1,16 @@
-//! The simulator: the relay as it is, in a world made of one seed. `SIM_SEED=7 cargo test --test simulation` replays a
-//! seed and tells what happens; `SIM_SEEDS` and `SIM_STEPS` say how many seeds run for how many steps, `SIM_START` where
-//! they begin, and `SIM_MINUTES` runs until that time is over.
+//! The simulator: the relay as it is, in a world made of one seed. `SIM_SEED=7 cargo test --test simulation`
+//! replays a seed and tells what happens; `SIM_SEEDS` and `SIM_STEPS` say how many seeds run for how many
+//! steps, `SIM_START` where they begin, and `SIM_MINUTES` runs until that time is over.
 //!
-//! Each kind of actor has a file: [`clients`], [`smarthosts`], the network ([`net`]), the disk ([`disk`]), the event loop
-//! ([`driver`]). [`world`] steps them, [`oracle`] judges, [`swarm`] says how much of what a seed has. A new actor is a file
-//! with `wakes_at` and `act`, a line in `world.rs` for each, and its draws in `swarm.rs`.
+//! Each kind of actor has a file: [`clients`], [`smarthosts`], the network ([`net`]), the disk ([`disk`]),
+//! the event loop ([`driver`]). [`world`] steps them, [`oracle`] judges, [`swarm`] says how much of what a
+//! seed has. A new actor is a file with `wakes_at` and `act`, a line in `world.rs` for each, and its draws in
+//! `swarm.rs`.
 mod clients;
 #[path = "../disk/mod.rs"]
 mod disk;
 mod driver;
+mod figures;
 mod mail;
 mod net;
 mod oracle;
@@ -19,11 +21,12 @@ mod world;
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
-use std::sync::{Mutex, Once};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, Once};
 use std::time::{Duration, Instant};
 
-use world::{Figures, World};
+use figures::Figures;
+use world::World;
 
 const SEEDS: u64 = 600;
 const STEPS: u64 = 2000;
@@ -102,7 +105,9 @@ fn run_all(mut next: impl Iterator<Item = u64> + Send, steps: u64, until: Option
     let failed = AtomicU64::new(0);
     let failures_max = number("SIM_FAILURES").unwrap_or(1);
     let work = || {
-        while failed.load(Ordering::Relaxed) < failures_max && until.is_none_or(|until| Instant::now() < until) {
+        while failed.load(Ordering::Relaxed) < failures_max
+            && until.is_none_or(|until| Instant::now() < until)
+        {
             let Some(seed) = next.lock().expect("no run panics while it holds this")() else { return };
             match run(seed, steps) {
                 Ok(of_seed) => figures.lock().expect("adding can't panic").add(&of_seed),

@@ -1,8 +1,9 @@
-//! What must be true: knows what each client sent and was told, and what the smarthost took, and never looks into the
-//! relay but through what the spool says of itself.
+//! What must be true: knows what each client sent and was told, and what the smarthost took, and never looks
+//! into the relay but through what the spool says of itself.
 //!
-//! Its verdicts, each with the word that a failure prints first:
-//! - LOSS: a message answered 250 is not in the spool, though a recipient has neither got it nor been refused.
+//! Its verdicts, each with the word that a failure prints first (others are PROTOCOL in `smarthosts.rs`,
+//! OUTPUT in `driver.rs`, and SLOTS, BLOCKS, BUSY, AGE, ASIDE, START in `world.rs`):
+//! - LOSS: a message answered 250 is not in the spool, though a recipient has neither got nor been refused it.
 //! - REVIVED: a message that was refused, or never ended, is delivered.
 //! - TWICE: a recipient gets a message again though nothing had happened that excuses it.
 //! - OCTETS: what came out is not what went in.
@@ -152,7 +153,8 @@ impl Oracle {
         submission.ended_at = now;
     }
 
-    /// The client has read the reply to the end of the mail data. `is_of_this_run`: the relay that gave it lives.
+    /// The client has read the reply to the end of the mail data. `is_of_this_run`: the relay that gave it
+    /// lives.
     pub(crate) fn answered(&mut self, at: usize, code: u16, text: &str, is_of_this_run: bool) {
         let submission = &mut self.submissions[at];
         let is_due = submission.stage == Stage::Ended || code == 421 && submission.stage == Stage::Open;
@@ -184,8 +186,8 @@ impl Oracle {
         self.open.push(at);
     }
 
-    /// The smarthost takes a message, and says so if nothing comes between. `is_late`: the relay has given the connection
-    /// up meanwhile, and may have sent the message again over another.
+    /// The smarthost takes a message, and says so if nothing comes between. `is_late`: the relay has given
+    /// the connection up meanwhile, and may have sent the message again over another.
     pub(crate) fn delivered(
         &mut self,
         reverse_path: &str,
@@ -339,14 +341,20 @@ impl Oracle {
         self.figures.noticed += 1;
         let submission = &self.submissions[at];
         let text = String::from_utf8_lossy(data);
-        assert!(matches!(submission.stage, Stage::Ended | Stage::Accepted | Stage::Doubtful), "NOTICE: {text}");
-        for field in ["\r\nAuto-Submitted: auto-replied\r\n", "report-type=delivery-status;", "\r\nAction: failed\r\n"] {
+        assert!(
+            matches!(submission.stage, Stage::Ended | Stage::Accepted | Stage::Doubtful),
+            "NOTICE: {text}"
+        );
+        for field in
+            ["\r\nAuto-Submitted: auto-replied\r\n", "report-type=delivery-status;", "\r\nAction: failed\r\n"]
+        {
             assert!(text.contains(field), "NOTICE: no {field:?} in {text}");
         }
         assert!(data.len() < 64 * 1024 && text.ends_with("--\r\n"), "NOTICE: {text}");
         for line in text.lines().filter(|line| line.starts_with("Final-Recipient:")) {
             let named = line.rsplit(' ').next().and_then(mail::named);
-            let recipient = named.filter(|(of, _)| *of == at).map(|(_, recipient)| &submission.recipients[recipient]);
+            let recipient =
+                named.filter(|(of, _)| *of == at).map(|(_, recipient)| &submission.recipients[recipient]);
             let may_have_failed = recipient.is_some_and(|r| {
                 r.is_accepted != Some(false) && (r.may_be_failed || self.may_fail_unrefused(submission, now))
             });
@@ -373,6 +381,7 @@ fn split_trace<'a>(data: &'a [u8], trace: &str) -> Option<((u32, u32), &'a [u8])
     let id = parse_id(std::str::from_utf8(&rest[..end]).ok()?)?;
     let date = &rest[end + 4..];
     let date_end = date.windows(2).position(|octets| octets == b"\r\n")?;
-    let is_date = date_end == "Thu, 01 Jan 1970 00:00:00 +0000".len() && date[..date_end].ends_with(b" +0000");
+    let is_date =
+        date_end == "Thu, 01 Jan 1970 00:00:00 +0000".len() && date[..date_end].ends_with(b" +0000");
     is_date.then_some((id, &date[date_end + 2..]))
 }

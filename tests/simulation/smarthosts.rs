@@ -1,5 +1,5 @@
-//! The smarthost, one value for each of its connections: an SMTP server that takes, refuses, drops, stalls and babbles as
-//! the run's draws say, and holds the relay to the protocol.
+//! The smarthost, one value for each of its connections: an SMTP server that takes, refuses, drops, stalls
+//! and babbles as the run's draws say, and holds the relay to the protocol.
 
 use std::collections::VecDeque;
 
@@ -13,9 +13,13 @@ use crate::{mail, trace};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Commands,
-    Data { is_void: bool },
+    Data {
+        is_void: bool,
+    },
     /// Nothing is said any more, and perhaps nothing read.
-    Silent { reads: bool },
+    Silent {
+        reads: bool,
+    },
     Over,
 }
 
@@ -242,7 +246,8 @@ impl Smarthost {
         } else {
             if random.chance(self.habits.garbage) {
                 self.is_babbling = true;
-                // Nothing that could be taken for the reply to another command: then all that follows is a lie.
+                // Nothing that could be taken for the reply to another command: then all that follows is a
+                // lie.
                 let garbage = random.pick(&["\u{7f}\u{1}garbage", "999 x", "25", "2 50 ok"]);
                 self.say(random, now, garbage, None);
             }

@@ -1,5 +1,5 @@
-//! What a seed draws before its run: which features are on, and how much of each. Some are off, some extreme, so that
-//! rare pairs meet and none hides the others.
+//! What a seed draws before its run: which features are on, and how much of each. Some are off, some extreme,
+//! so that rare pairs meet and none hides the others.
 
 use crate::disk::Random;
 
@@ -170,14 +170,8 @@ impl Swarm {
 
 impl Network {
     /// No stalls, no resets: the network once the faults have stopped.
-    pub(crate) const GOOD: Self = Self {
-        latency_ms: 1,
-        piece_octets: 1460,
-        window_octets: 65_536,
-        stalls: 0,
-        stall_ms: 0,
-        resets: 0,
-    };
+    pub(crate) const GOOD: Self =
+        Self { latency_ms: 1, piece_octets: 1460, window_octets: 65_536, stalls: 0, stall_ms: 0, resets: 0 };
 
     fn new(random: &mut Random) -> Self {
         Self {

@@ -1,0 +1,253 @@
+//! The table `[smarthost]`: where the mail goes, over what, and with which login.
+//!
+//! Invariant: TLS is demanded and verified unless `tls = "none"` says otherwise, and a login that would go
+//! over plain TCP needs `allow_plaintext_auth = true` beside it. No secret is read here, only its file's
+//! path.
+
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::PathBuf;
+
+use super::file::Table;
+use super::{ConfigError, Listen, UntrustedClock, values};
+use crate::limits;
+
+/// Entries of `pins`: the key in use, its successor, and those of a few replicas.
+const PINS_COUNT_MAX: usize = 8;
+/// Octets of `user`: those of the longest mailbox.
+pub const USER_OCTETS_MAX: usize = 320;
+
+/// The next hop.
+#[derive(Clone, Debug)]
+pub struct Smarthost {
+    /// A name or an address; what its certificate must be for.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+    /// Whether and how TLS begins.
+    pub tls: TlsPolicy,
+    /// The certificates to trust, in PEM; none: the system's.
+    pub ca_file: Option<PathBuf>,
+    /// SHA-256 of the public keys (SubjectPublicKeyInfo) of which the certificate must have one; where there
+    /// are any, they stand for chain, name and dates.
+    pub pins: Vec<[u8; 32]>,
+    /// The login; none: without.
+    pub login: Option<Login>,
+    /// Connections at once, at most the board's.
+    pub connections: usize,
+    /// Extensions to overlook though they are offered, in upper case.
+    pub discard: Vec<String>,
+}
+
+/// Whether and how TLS begins. There is no "if offered": an attacker would only have to take the offer away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TlsPolicy {
+    /// Behind STARTTLS (RFC 3207), or nothing goes.
+    Starttls,
+    /// From the first octet (RFC 8314 3.3).
+    Implicit,
+    /// Plain TCP.
+    None,
+}
+
+/// A login.
+#[derive(Clone, Debug)]
+pub struct Login {
+    /// Who; without control octets.
+    pub user: String,
+    /// Where the secret is.
+    pub secret: SecretFile,
+    /// The only mechanism to use; none: the best one offered.
+    pub mechanism: Option<Mechanism>,
+}
+
+/// Where the secret of a login is; read anew at each login.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SecretFile {
+    /// A password's file.
+    Password(PathBuf),
+    /// The file of an OAuth 2.0 access token, kept fresh by another program.
+    Token(PathBuf),
+}
+
+/// A mechanism of AUTH (RFC 4954).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mechanism {
+    /// RFC 4616.
+    Plain,
+    /// User and password asked for one after the other; never standardised, widespread.
+    Login,
+    /// Google's and Microsoft's bearer token.
+    Xoauth2,
+    /// RFC 7628.
+    Oauthbearer,
+}
+
+impl Mechanism {
+    /// All, the best first.
+    pub const ALL: [Self; 4] = [Self::Plain, Self::Login, Self::Xoauth2, Self::Oauthbearer];
+
+    /// Its name in AUTH.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Plain => "PLAIN",
+            Self::Login => "LOGIN",
+            Self::Xoauth2 => "XOAUTH2",
+            Self::Oauthbearer => "OAUTHBEARER",
+        }
+    }
+
+    /// True when its secret is a token.
+    pub const fn takes_token(self) -> bool {
+        matches!(self, Self::Xoauth2 | Self::Oauthbearer)
+    }
+}
+
+impl Smarthost {
+    /// True when certificates are judged by the wall clock, so that an unset clock (see [`UntrustedClock`])
+    /// holds relaying up.
+    pub fn needs_clock(&self, clock: UntrustedClock) -> bool {
+        self.tls != TlsPolicy::None && self.pins.is_empty() && clock == UntrustedClock::Wait
+    }
+}
+
+impl SecretFile {
+    /// The file's path.
+    pub fn path(&self) -> &std::path::Path {
+        match self {
+            Self::Password(path) | Self::Token(path) => path,
+        }
+    }
+}
+
+pub(super) fn read(table: &Table<'_>, hostname: &str, listen: &[Listen]) -> Result<Smarthost, ConfigError> {
+    let Some(host) = table.read("host", values::host)? else {
+        return Err(
+            table.refuse("host", "is missing; set host = \"NAME or ADDRESS\" under [smarthost]".to_owned())
+        );
+    };
+    let port = table.read("port", |value| values::count(value, 1..=65535, "a TCP port"))?;
+    let tls = table.read("tls", |value| values::choice(value, &["starttls", "implicit", "none"]))?;
+    let tls = match (tls, port) {
+        (Some(1), _) | (None, Some(465)) => TlsPolicy::Implicit,
+        (Some(2), _) => TlsPolicy::None,
+        (Some(_) | None, _) => TlsPolicy::Starttls,
+    };
+    let port_default = match tls {
+        TlsPolicy::Starttls => 587,
+        TlsPolicy::Implicit => 465,
+        TlsPolicy::None => 25,
+    };
+    let port = port.map_or(port_default, |port| port as u16);
+    if let Some(own) = listen.iter().find(|own| is_own(own, &host, port, hostname)) {
+        let what = format!(
+            "{host} port {port} is this relay itself (it listens on {own}); \
+             name the host that takes mail onward"
+        );
+        return Err(table.refuse("host", what));
+    }
+    let ca_file = table.read("ca_file", values::path)?;
+    let pins = table.read_list("pins", PINS_COUNT_MAX, values::pin)?.unwrap_or_default();
+    for (key, is_given) in [("ca_file", ca_file.is_some()), ("pins", !pins.is_empty())] {
+        if is_given && tls == TlsPolicy::None {
+            return Err(table.refuse(key, "has no use with tls = \"none\"; leave one of them out".to_owned()));
+        }
+    }
+    if ca_file.is_some() && !pins.is_empty() {
+        let what = "has no use beside pins, which stand for the whole check; leave one of them out";
+        return Err(table.refuse("ca_file", what.to_owned()));
+    }
+    let login = login(table, tls)?;
+    let connections =
+        table.read("connections", |value| values::capacity(value, limits::SENDER_CONNECTIONS))?;
+    let discard = table.read_list("discard", values::EXTENSIONS.len(), values::extension)?;
+    Ok(Smarthost {
+        host,
+        port,
+        tls,
+        ca_file,
+        pins,
+        login,
+        connections: connections.unwrap_or(1),
+        discard: discard.unwrap_or_default(),
+    })
+}
+
+fn login(table: &Table<'_>, tls: TlsPolicy) -> Result<Option<Login>, ConfigError> {
+    let user = table.read("user", |value| values::line(value, USER_OCTETS_MAX))?;
+    let password_file = table.read("password_file", values::path)?;
+    let token_file = table.read("token_file", values::path)?;
+    let choices = ["none", "plain", "login", "xoauth2", "oauthbearer"];
+    let auth = table.read("auth", |value| values::choice(value, &choices))?;
+    let allows_plaintext = table.read("allow_plaintext_auth", values::truth)?.unwrap_or(false);
+    let refuse = |key, what: &str| Err(table.refuse(key, what.to_owned()));
+    let mechanism = auth.and_then(|auth| auth.checked_sub(1)).map(|index| Mechanism::ALL[index]);
+    let secret = match (password_file, token_file) {
+        (Some(_), Some(_)) => {
+            return refuse("token_file", "stands beside password_file; leave one of them out");
+        }
+        (Some(path), None) => Some(SecretFile::Password(path)),
+        (None, Some(path)) => Some(SecretFile::Token(path)),
+        (None, None) => None,
+    };
+    let key_of_secret =
+        if matches!(secret, Some(SecretFile::Token(_))) { "token_file" } else { "password_file" };
+    if auth == Some(0) && (user.is_some() || secret.is_some()) {
+        return refuse("auth", "is \"none\" beside a user or its secret; leave one of them out");
+    }
+    if allows_plaintext && (tls != TlsPolicy::None || user.is_none()) {
+        return refuse("allow_plaintext_auth", "has a use only for a user with tls = \"none\"; leave it out");
+    }
+    let (user, secret) = match (user, secret) {
+        (Some(user), Some(secret)) => (user, secret),
+        (Some(_), None) => return refuse("user", "has no secret; set password_file (or token_file)"),
+        (None, Some(_)) => return refuse(key_of_secret, "has no user; set user"),
+        (None, None) if mechanism.is_some() => {
+            return refuse("auth", "has no user; set user and password_file (or token_file)");
+        }
+        (None, None) => return Ok(None),
+    };
+    if let Some(mechanism) = mechanism
+        && mechanism.takes_token() != matches!(secret, SecretFile::Token(_))
+    {
+        let what = if mechanism.takes_token() {
+            "sends a token; set token_file instead of password_file"
+        } else {
+            "sends a password; set password_file instead of token_file"
+        };
+        return refuse("auth", what);
+    }
+    if tls == TlsPolicy::None && !allows_plaintext {
+        let what = "would log in over plain TCP, where everybody can read the secret; \
+                    set tls = \"starttls\", or allow_plaintext_auth = true";
+        return refuse("user", what);
+    }
+    Ok(Some(Login { user, secret, mechanism }))
+}
+
+/// True when mail to `host` and `port` would come back to the listener `own` (SEC-loop-a). What a name stands
+/// for isn't known here; such a loop ends by its count of Received fields (RFC 5321 6.3).
+fn is_own(own: &Listen, host: &str, port: u16, hostname: &str) -> bool {
+    let (own_port, own_ip) = match own {
+        Listen::Address(address) => (address.port(), Some(address.ip())),
+        Listen::Interface { port, .. } => (*port, None),
+    };
+    if own_port != port {
+        return false;
+    }
+    if host.eq_ignore_ascii_case(hostname) {
+        return true;
+    }
+    let is_same = |ip: IpAddr| {
+        let ip = ip.to_canonical();
+        own_ip.is_some_and(|own| {
+            own == ip || own.is_unspecified() && own.is_ipv4() == ip.is_ipv4() && ip.is_loopback()
+        })
+    };
+    match host.parse::<IpAddr>() {
+        Ok(ip) => is_same(ip),
+        Err(_) => {
+            host.eq_ignore_ascii_case("localhost")
+                && (is_same(Ipv4Addr::LOCALHOST.into()) || is_same(Ipv6Addr::LOCALHOST.into()))
+        }
+    }
+}
