@@ -13,7 +13,7 @@ pub(crate) struct Figures {
     pub(crate) accepted: u64,
     pub(crate) delivered: u64,
     pub(crate) duplicates: u64,
-    pub(crate) failed: u64,
+    pub(crate) noticed: u64,
     pub(crate) refused: u64,
     pub(crate) drained_steps: u64,
 }
@@ -28,7 +28,7 @@ impl Figures {
         self.accepted += other.accepted;
         self.delivered += other.delivered;
         self.duplicates += other.duplicates;
-        self.failed += other.failed;
+        self.noticed += other.noticed;
         self.refused += other.refused;
         self.drained_steps += other.drained_steps;
     }
@@ -40,8 +40,8 @@ impl fmt::Display for Figures {
         writeln!(f, "crashes {}, other faults {}", self.crashes, self.faults)?;
         writeln!(
             f,
-            "messages submitted {}, accepted {}, refused {}, kept as failed {}",
-            self.submitted, self.accepted, self.refused, self.failed
+            "messages submitted {}, accepted {}, refused {}, notices {}",
+            self.submitted, self.accepted, self.refused, self.noticed
         )?;
         write!(
             f,

@@ -204,7 +204,7 @@ impl World {
             accepted: of_oracle.accepted,
             delivered: of_oracle.delivered,
             duplicates: of_oracle.duplicates,
-            failed: of_oracle.failed,
+            noticed: of_oracle.noticed,
             refused: of_oracle.refused,
             ..self.figures
         }
@@ -217,8 +217,7 @@ impl World {
             && balance.limbo == 0
             && balance.superseded == 0
             && balance.drafts == 0;
-        let waits = self.live().values().any(|live| live.waiting > 0);
-        self.clients.is_empty() && self.smarthosts.is_empty() && is_blank && !waits
+        self.clients.is_empty() && self.smarthosts.is_empty() && is_blank && self.live().is_empty()
     }
 
     fn live(&self) -> BTreeMap<(u32, u32), Live> {
