@@ -3,7 +3,8 @@
 //!
 //! Its verdicts, each with the word that a failure prints first (others are PROTOCOL in `smarthosts.rs`,
 //! OUTPUT in `driver.rs`, and SLOTS, BLOCKS, BUSY, AGE, ASIDE, START in `world.rs`):
-//! - LOSS: a message answered 250 is not in the spool, though a recipient has neither got nor been refused it.
+//! - LOSS: a message answered 250 is not in the spool, though a recipient has neither got it nor been
+//!   refused it.
 //! - REVIVED: a message that was refused, or never ended, is delivered.
 //! - TWICE: a recipient gets a message again though nothing had happened that excuses it.
 //! - OCTETS: what came out is not what went in.
@@ -333,7 +334,8 @@ impl Oracle {
         true
     }
 
-    /// True when a recipient may fail that the smarthost did not refuse: its time is over, or it can't be sent.
+    /// True when a recipient may fail that the smarthost did not refuse: its time is over, or it can't be
+    /// sent.
     fn may_fail_unrefused(&self, submission: &Submission, now: Ms) -> bool {
         submission.mail.is_8bit && self.may_lack_8bit
             || now.saturating_sub(submission.ended_at) >= self.give_up_ms
@@ -366,7 +368,7 @@ impl Oracle {
     }
 
     /// The end of the run: nothing waits any more, and whoever failed was told of.
-    pub(crate) fn finish(&mut self, live: &BTreeMap<(u32, u32), Live>) {
+    pub(crate) fn finish(&self, live: &BTreeMap<(u32, u32), Live>) {
         assert!(live.is_empty(), "STUCK: {live:x?}");
     }
 }
