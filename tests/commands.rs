@@ -1,6 +1,7 @@
 //! Commands and their parameters: what is taken, by which habit, and what each mistake is answered.
 
 use postern::smtp::command::{self, Body, Command, Mail, Service, Terms};
+use postern::smtp::dsn::{ENVID_OCTETS_MAX, Notify, ORCPT_OCTETS_MAX};
 use postern::smtp::login::Mechanism;
 use postern::smtp::quirk::{Quirk, Quirks};
 use postern::smtp::reply::{self, Reply};
@@ -19,8 +20,9 @@ fn code(line: &[u8]) -> u16 {
 fn met(line: &[u8]) -> (u16, Vec<Quirk>) {
     let strict = Terms { tolerated: Quirks::NONE, ..TERMS };
     let mut met = Quirks::default();
-    command::parse(line, &TERMS, &mut met).unwrap();
-    (command::parse(line, &strict, &mut Quirks::default()).unwrap_err().code(), met.iter().collect())
+    command::parse(line, &TERMS, &mut met).expect("it is tolerated");
+    let refused = command::parse(line, &strict, &mut Quirks::default()).expect_err("it is not");
+    (refused.code(), met.iter().collect())
 }
 
 fn mail(line: &str) -> Result<(Option<u64>, Option<Body>), u16> {
@@ -79,6 +81,42 @@ fn verbs() {
     ] {
         assert_eq!(code(line), 501, "{}", line.escape_ascii());
     }
+}
+
+/// DSN-a, DSN-b, DSN-e.
+#[test]
+fn notification_parameters() {
+    let dsn = |line: &str| match parse(line.as_bytes()) {
+        Ok(Command::Mail(mail)) => Ok((mail.ret, mail.envid.map(|envid| envid.to_vec()), None)),
+        Ok(Command::Rcpt(rcpt)) => Ok((None, rcpt.orcpt.map(|orcpt| orcpt.to_vec()), rcpt.notify)),
+        Ok(other) => panic!("{other:?}"),
+        Err(reply) => Err(reply.code()),
+    };
+    let mail = |parameters: &str| dsn(&format!("MAIL FROM:<a@b> {parameters}"));
+    let rcpt = |parameters: &str| dsn(&format!("RCPT TO:<a@b> {parameters}"));
+    assert_eq!(mail("ret=hdrs ENVID=QQ+2B1"), Ok((Some(1), Some(b"QQ+2B1".to_vec()), None)));
+    let notify = Notify::parse(b"SUCCESS,DELAY");
+    assert_eq!(
+        rcpt("NOTIFY=DELAY,SUCCESS orcpt=rfc822;A@b"),
+        Ok((None, Some(b"rfc822;A@b".to_vec()), notify))
+    );
+    let envid = "x".repeat(ENVID_OCTETS_MAX);
+    assert_eq!(mail(&format!("ENVID={envid}")), Ok((None, Some(envid.clone().into_bytes()), None)));
+    let orcpt = format!("rfc822;{}", "x".repeat(ORCPT_OCTETS_MAX - 7));
+    assert!(rcpt(&format!("ORCPT={orcpt}")).is_ok());
+    for bad in ["RET=ALL", "RET", "RET=FULL RET=FULL", "ENVID=", "ENVID=+0A", "ENVID=a ENVID=a"] {
+        assert_eq!(mail(bad), Err(501), "{bad}");
+    }
+    for bad in ["NOTIFY=NEVER,DELAY", "NOTIFY", "NOTIFY=NEVER NOTIFY=NEVER", "ORCPT=a@b", "ORCPT=x;+0a"] {
+        assert_eq!(rcpt(bad), Err(501), "{bad}");
+    }
+    assert_eq!(mail(&format!("ENVID={envid}x")), Err(501));
+    assert_eq!(rcpt(&format!("ORCPT={orcpt}x")), Err(501));
+    assert_eq!(mail("NOTIFY=NEVER"), Err(555));
+    assert_eq!(rcpt("RET=FULL"), Err(555));
+    let basic = Terms { service: Service::Basic, ..TERMS };
+    let refused = command::parse(b"RCPT TO:<a@b> NOTIFY=NEVER", &basic, &mut Quirks::default());
+    assert_eq!(refused, Err(reply::C555_PARAMETER));
 }
 
 #[test]

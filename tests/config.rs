@@ -241,10 +241,11 @@ fn what_is_not_built_is_refused() {
         let refusal = refusal_below(line);
         assert!(refusal.starts_with(&format!("postern.toml:4: {key}: ")), "{refusal}");
     }
-    for (line, key) in [("[sender]\nheader_from = \"a@example.com\"", "sender.header_from")] {
-        let refusal = refusal_below(line);
-        assert!(refusal.starts_with(&format!("postern.toml:5: {key}: this version ")), "{refusal}");
-    }
+    let refusal_of_key = refusal_below("[sender]\nheader_from = \"a@example.com\"");
+    assert!(
+        refusal_of_key.starts_with("postern.toml:5: sender.header_from: this version "),
+        "{refusal_of_key}"
+    );
     assert_eq!(
         refusal("[[smarthost]]\nhost = \"192.0.2.1\"\n[[smarthost]]\nhost = \"192.0.2.2\"\n"),
         "postern.toml:1: smarthost: 2 smarthosts are given, but this version has no fallback; keep one \

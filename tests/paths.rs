@@ -7,8 +7,10 @@ use postern::smtp::path::{ClientName, ForwardPath, PathError, ReversePath, Utf8}
 fn forward(octets: &[u8]) -> Result<heapless::Vec<u8, PATH_OCTETS_MAX>, PathError> {
     match ForwardPath::parse(octets, Utf8::Refused)? {
         (ForwardPath::Mailbox(mailbox), []) => Ok(mailbox.into_octets()),
-        (ForwardPath::Postmaster, []) => Ok(heapless::Vec::from_slice(b"-postmaster-").unwrap()),
-        (ForwardPath::Unqualified(name), []) => Ok(heapless::Vec::from_slice(name.octets()).unwrap()),
+        (ForwardPath::Postmaster, []) => Ok(heapless::Vec::from_slice(b"-postmaster-").expect("it is short")),
+        (ForwardPath::Unqualified(name), []) => {
+            Ok(heapless::Vec::from_slice(name.octets()).expect("a part of a path"))
+        }
         (_, _) => Err(PathError::Syntax),
     }
 }

@@ -8,9 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// What is not shown yet, and why. A group ends with its hyphen.
-const ELSEWHERE: [(&str, &str); 13] = [
-    ("DSN-", "comes with the notices"),
-    ("S-4.4-k", "comes with the notices"),
+const ELSEWHERE: [(&str, &str); 11] = [
     ("TLS-s-b", "comes with TLS for clients"),
     ("TLS-s-c", "comes with TLS for clients"),
     ("TLS-s-d", "comes with TLS for clients"),

@@ -27,6 +27,13 @@ pub(super) enum Drops {
     Chunk(u64),
 }
 
+impl Drops {
+    /// So many octets of a chunk, which may be none.
+    pub(super) const fn chunk(octets: u64) -> Self {
+        if octets == 0 { Self::Nothing } else { Self::Chunk(octets) }
+    }
+}
+
 impl Session {
     /// True where the client came in, AUTH is offered.
     pub(super) fn offers_auth(&self, config: &Config) -> bool {
@@ -104,7 +111,7 @@ impl Session {
                 let octets = input.len().min(usize::try_from(left).unwrap_or(usize::MAX));
                 input.consume(octets);
                 let left = left - octets as u64;
-                self.drops = if left == 0 { Drops::Nothing } else { Drops::Chunk(left) };
+                self.drops = Drops::chunk(left);
                 if left == 0 {
                     self.await_command(turn.now, turn.config);
                 }

@@ -13,7 +13,7 @@ use crate::limits::{PATH_OCTETS_MAX, RECIPIENTS};
 use crate::smtp::command::{Bdat, Body, Mail, Rcpt, Service};
 use crate::smtp::quirk::Quirk;
 use crate::smtp::reply::{self, Farewell};
-use crate::spool::{Device, Draft, Envelope, Notify, Protocol, Recipient, Refusal};
+use crate::spool::{Device, Draft, Envelope, Protocol, Recipient, Refusal};
 use crate::time::Wall;
 
 /// An open transaction.
@@ -63,8 +63,8 @@ impl Session {
             reverse_path,
             body_is_8bit: mail.body == Some(Body::EightBitMime),
             utf8: mail.utf8,
-            ret: 0,
-            envid: heapless::Vec::new(),
+            ret: mail.ret.unwrap_or_default(),
+            envid: mail.envid.unwrap_or_default(),
         };
         // What is added to the message needs room too; a message at the limit fills the spool as it came.
         let octets_max = turn.message_octets_max(self.place);
@@ -115,7 +115,11 @@ impl Session {
                 turn.say(reply::C452_TOO_MANY_RECIPIENTS);
             }
             Ok(forward_path) => {
-                let recipient = Recipient { forward_path, notify: Notify(0), orcpt: heapless::Vec::new() };
+                let recipient = Recipient {
+                    forward_path,
+                    notify: rcpt.notify.unwrap_or_default(),
+                    orcpt: rcpt.orcpt.unwrap_or_default(),
+                };
                 let reply = match turn.spool.add_recipient(&mut transaction.draft, &recipient) {
                     Ok(()) => {
                         transaction.recipients += 1;
@@ -158,9 +162,13 @@ impl Session {
 
     /// RFC 3030 2. A refused BDAT changes nothing, and its octets are no commands.
     pub(super) fn bdat<D: Device>(&mut self, state: State, bdat: Bdat, turn: &mut Turn<D>) -> State {
+        self.await_mail_data(turn.now, turn.config);
+        if !bdat.is_legal || self.service == Service::Basic {
+            let reply = if bdat.is_legal { reply::C503_EHLO_NEEDED } else { reply::C501_BDAT_SYNTAX };
+            self.drops = Drops::chunk(bdat.octets);
+            return unchanged(state, reply, turn);
+        }
         let (data, reply) = match state {
-            state if !bdat.is_legal => (Err(state), reply::C501_BDAT_SYNTAX),
-            state if self.service == Service::Basic => (Err(state), reply::C503_EHLO_NEEDED),
             State::Transaction(transaction) if transaction.recipients == 0 => {
                 (Err(State::Transaction(transaction)), reply::C503_RCPT_FIRST)
             }
@@ -174,7 +182,6 @@ impl Session {
             | State::Committing(_)
             | State::Closing) => (Err(state), reply::C503_MAIL_FIRST),
         };
-        self.await_mail_data(turn.now, turn.config);
         match data {
             Ok(data) => {
                 let chunk = Chunk { left: bdat.octets, is_last: bdat.is_last };
@@ -186,9 +193,7 @@ impl Session {
                 mem::replace(&mut self.state, State::Closing)
             }
             Err(state) => {
-                if bdat.octets > 0 {
-                    self.drops = Drops::Chunk(bdat.octets);
-                }
+                self.drops = Drops::chunk(bdat.octets);
                 unchanged(state, reply, turn)
             }
         }

@@ -1,11 +1,14 @@
-//! Commands (RFC 5321 4.1.1) with the parameters of SIZE (RFC 1870), 8BITMIME (RFC 6152), SMTPUTF8 (RFC 6531)
-//! and AUTH (RFC 4954), BDAT (RFC 3030) and AUTH.
+//! Commands (RFC 5321 4.1.1), BDAT (RFC 3030) and AUTH (RFC 4954), with the parameters of SIZE (RFC 1870),
+//! 8BITMIME (RFC 6152), SMTPUTF8 (RFC 6531), DSN (RFC 3461) and AUTH.
 //!
 //! A [`Command`] is legal in itself; whether it may come now is the session's business. Everything malformed
 //! becomes the reply that it gets. Verbs and keywords are taken in any case. More lenient than the grammar on
 //! purpose: white space at the end of a line (RFC 5321 4.1.1), several spaces between parameters, and the
 //! [`Quirks`] of [`Terms`].
 
+use heapless::Vec;
+
+use super::dsn::{self, ENVID_OCTETS_MAX, Notify, ORCPT_OCTETS_MAX};
 use super::login::{Mechanism, Response};
 use super::path::{ClientName, ForwardPath, PathError, ReversePath, Utf8};
 use super::quirk::{Quirk, Quirks};
@@ -53,6 +56,10 @@ pub struct Mail {
     pub body: Option<Body>,
     /// SMTPUTF8: addresses and header section may be UTF-8.
     pub utf8: bool,
+    /// RET as [`dsn::ret`] has it.
+    pub ret: Option<u8>,
+    /// ENVID, still in xtext.
+    pub envid: Option<Vec<u8, ENVID_OCTETS_MAX>>,
 }
 
 /// The arguments of RCPT.
@@ -60,6 +67,10 @@ pub struct Mail {
 pub struct Rcpt {
     /// Where the message goes.
     pub forward_path: ForwardPath,
+    /// NOTIFY.
+    pub notify: Option<Notify>,
+    /// ORCPT: the address type and the address, still in xtext.
+    pub orcpt: Option<Vec<u8, ORCPT_OCTETS_MAX>>,
 }
 
 /// The arguments of BDAT.
@@ -197,7 +208,7 @@ fn mail(argument: &[u8], terms: &Terms, met: &mut Quirks) -> Result<Mail, &'stat
     if !matches!(rest, [] | [b' ', ..]) {
         return Err(reply::C501_REVERSE_PATH);
     }
-    let mut mail = Mail { reverse_path, size: None, body: None, utf8: false };
+    let mut mail = Mail { reverse_path, size: None, body: None, utf8: false, ret: None, envid: None };
     let (mut smtputf8, mut identity) = (None, None);
     for parameter in parameters(rest) {
         let (keyword, value) = split_parameter(parameter)?;
@@ -211,6 +222,10 @@ fn mail(argument: &[u8], terms: &Terms, met: &mut Quirks) -> Result<Mail, &'stat
         } else if is(b"AUTH") && terms.offers_auth {
             // Who the client says has submitted it: nobody here relies on that (RFC 4954 5).
             set_once(&mut identity, value.filter(|value| is_identity(value)).map(|_| ()))?;
+        } else if is(b"RET") {
+            set_once(&mut mail.ret, value.and_then(dsn::ret))?;
+        } else if is(b"ENVID") {
+            set_once(&mut mail.envid, legal(value, dsn::is_xtext))?;
         } else {
             return Err(reply::C555_PARAMETER);
         }
@@ -239,10 +254,24 @@ fn rcpt(argument: &[u8], terms: &Terms, met: &mut Quirks) -> Result<Rcpt, &'stat
     if !matches!(rest, [] | [b' ', ..]) {
         return Err(reply::C501_FORWARD_PATH);
     }
-    match parameters(rest).next() {
-        Some(parameter) => split_parameter(parameter).and(Err(reply::C555_PARAMETER)),
-        None => Ok(Rcpt { forward_path }),
+    let mut rcpt = Rcpt { forward_path, notify: None, orcpt: None };
+    for parameter in parameters(rest) {
+        let (keyword, value) = split_parameter(parameter)?;
+        let is = |name: &[u8]| terms.service == Service::Extended && keyword.eq_ignore_ascii_case(name);
+        if is(b"NOTIFY") {
+            set_once(&mut rcpt.notify, value.and_then(Notify::parse))?;
+        } else if is(b"ORCPT") {
+            set_once(&mut rcpt.orcpt, legal(value, dsn::is_orcpt))?;
+        } else {
+            return Err(reply::C555_PARAMETER);
+        }
     }
+    Ok(rcpt)
+}
+
+/// A value to be kept as it is, if it is legal and short enough.
+fn legal<const N: usize>(value: Option<&[u8]>, is_legal: fn(&[u8]) -> bool) -> Option<Vec<u8, N>> {
+    Vec::from_slice(value.filter(|value| is_legal(value))?).ok()
 }
 
 /// With EHLO, an address may be UTF-8 if MAIL says SMTPUTF8, which comes behind the first of them.

@@ -21,19 +21,22 @@ pub enum Extension {
     SmtpUtf8,
     /// RFC 4954; its parameters are the mechanisms.
     Auth,
+    /// RFC 3461.
+    Dsn,
     /// RFC 5321 4.1.1.8.
     Help,
 }
 
 impl Extension {
     /// What is offered, in the order of the reply; AUTH only where a listener has it.
-    pub const OFFERED: [Self; 8] = [
+    pub const OFFERED: [Self; 9] = [
         Self::Size,
         Self::EightBitMime,
         Self::Pipelining,
         Self::EnhancedStatusCodes,
         Self::Chunking,
         Self::SmtpUtf8,
+        Self::Dsn,
         Self::Auth,
         Self::Help,
     ];
@@ -58,6 +61,7 @@ impl Extension {
             Self::Chunking => "CHUNKING",
             Self::SmtpUtf8 => "SMTPUTF8",
             Self::Auth => "AUTH PLAIN LOGIN",
+            Self::Dsn => "DSN",
             Self::Help => "HELP",
         }
     }

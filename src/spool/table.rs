@@ -20,7 +20,7 @@ pub(super) enum State {
     Live,
     /// Its sync failed; it will never be delivered.
     Refused,
-    /// All its recipients have it, but the free could not be written.
+    /// There is no more to do for it, but the free could not be written.
     FreeOwed,
     /// Damaged: kept out of use.
     Aside,
@@ -46,6 +46,8 @@ pub(super) struct Entry {
     pub data_octets: u32,
     pub recipients: u16,
     pub waiting: u16,
+    /// Recipients about whom a notice is owed.
+    pub owed: u16,
     /// The next in the list that this entry stands in (vacant, or committed), plus one; 0 at the end.
     pub link: u32,
 }
@@ -67,6 +69,7 @@ impl Entry {
         data_octets: 0,
         recipients: 0,
         waiting: 0,
+        owed: 0,
         link: 0,
     };
 
@@ -77,6 +80,7 @@ impl Entry {
             octets: u64::from(self.data_octets),
             recipients: self.recipients,
             waiting: self.waiting,
+            owed: self.owed,
         }
     }
 
@@ -96,7 +100,7 @@ impl Entry {
             State::Aside => 6,
         };
         [
-            state | u32::from(self.is_owned) << 8 | u32::from(self.client) << 16,
+            state | u32::from(self.is_owned) << 7 | u32::from(self.client) << 8 | u32::from(self.owed) << 16,
             self.id.epoch,
             self.id.counter,
             self.head,
@@ -113,7 +117,7 @@ impl Entry {
 
     fn unpack(words: &[u32; WORDS]) -> Self {
         Self {
-            state: match words[0] & 0xff {
+            state: match words[0] & 0x7f {
                 0 => State::Vacant,
                 1 => State::Reserved,
                 2 => State::Ended,
@@ -122,8 +126,8 @@ impl Entry {
                 5 => State::FreeOwed,
                 _ => State::Aside,
             },
-            is_owned: words[0] >> 8 & 1 == 1,
-            client: (words[0] >> 16) as u8,
+            is_owned: words[0] >> 7 & 1 == 1,
+            client: (words[0] >> 8) as u8,
             id: MessageId { epoch: words[1], counter: words[2] },
             head: words[3],
             first: words[4],
@@ -133,6 +137,7 @@ impl Entry {
             data_octets: words[9],
             recipients: words[10] as u16,
             waiting: (words[10] >> 16) as u16,
+            owed: (words[0] >> 16) as u16,
             link: words[11],
         }
     }

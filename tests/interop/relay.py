@@ -25,6 +25,9 @@ class Relay:
         self.binary = binary or world.binary
         self.process = None
         self.wrapper = []
+        # One client plays all devices, and octets are compared.
+        share = '[limits]\nspool_share = "100%"\n'
+        limits = tables.replace("[limits]\n", share) if "[limits]" in tables else share + tables
         self.config.write_text(
             f'hostname = "relay.test.example"\n'
             f'listen = ["127.0.0.1:{self.port}"]\n'
@@ -33,7 +36,8 @@ class Relay:
             f"[smarthost]\nport = {smarthost_port}\n{smarthost}"
             f'[spool]\npath = "{self.spool}"\nsize = "{size}"\n'
             f'[retry]\nfirst = "1s"\nlongest = "5s"\n{retry}'
-            f"{tables}"
+            f"[quirks]\nmissing_fields = false\n"
+            f"{limits}"
         )
         world.stack.callback(self.end)
 

@@ -264,6 +264,10 @@ impl Client {
         }
     }
 
+    fn hello(&self) -> &'static str {
+        if self.is_extended { "EHLO" } else { "HELO" }
+    }
+
     fn say(&mut self, line: &str, awaited: Awaited) {
         self.output.extend_from_slice(line.as_bytes());
         self.output.extend_from_slice(b"\r\n");
@@ -287,8 +291,7 @@ impl Client {
         let is_good = code / 100 == 2;
         match awaited {
             Awaited::Greeting if is_good => {
-                let word = if self.is_extended { "EHLO" } else { "HELO" };
-                self.say(&format!("{word} c{}.example", self.host), Awaited::Hello);
+                self.say(&format!("{} c{}.example", self.hello(), self.host), Awaited::Hello);
             }
             Awaited::Hello if is_good => self.next_message(random, oracle),
             Awaited::Mail(at) if self.kind != Kind::Pipelining => {
@@ -301,9 +304,18 @@ impl Client {
             Awaited::Mail(_) => {}
             Awaited::Rcpt(at, recipient) => {
                 oracle.recipient_answered(at, recipient, code);
-                if self.kind != Kind::Pipelining && recipient + 1 < oracle.recipients(at) {
+                if self.kind == Kind::Pipelining {
+                    return;
+                }
+                if random.chance(30) {
+                    // It changes its mind, in one of the ways to do so.
+                    let hello = format!("{} c{}.example", self.hello(), self.host);
+                    let ways = ["RSET", &hello];
+                    self.say(random.pick(&ways), Awaited::Other);
+                    self.next_message(random, oracle);
+                } else if recipient + 1 < oracle.recipients(at) {
                     self.say_recipient(at, recipient + 1);
-                } else if self.kind != Kind::Pipelining {
+                } else {
                     self.say("DATA", Awaited::Data(at));
                 }
             }

@@ -10,6 +10,7 @@ mod clients;
 #[path = "../disk/mod.rs"]
 mod disk;
 mod driver;
+mod figures;
 mod mail;
 mod net;
 mod oracle;
@@ -24,7 +25,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, Once};
 use std::time::{Duration, Instant};
 
-use world::{Figures, World};
+use figures::Figures;
+use world::World;
 
 const SEEDS: u64 = 600;
 const STEPS: u64 = 2000;
