@@ -17,13 +17,14 @@ use crate::limits::{
     INPUT_OCTETS, OUTPUT_OCTETS, RECEIVER_SESSIONS, RECEIVER_SLOT_OCTETS, RECIPIENTS, SENDER_CONNECTIONS,
     SENDER_INPUT_OCTETS, SENDER_OUTPUT_OCTETS, SENDER_SLOT_OCTETS,
 };
-use crate::queue::Queue;
+use crate::queue::{NoticeRate, Queue};
 use crate::receiver::{self, Peer};
 use crate::sender::{self, Route};
 use crate::smtp::Next;
 use crate::spool::{DRAFT_SLOT_OCTETS, Device, RecipientState, Store};
 use crate::time::{Duration, Instant, Now};
 
+mod notices;
 mod relaying;
 
 /// How long a session that is over may take to write its last reply.
@@ -108,8 +109,9 @@ pub struct Relay<D> {
     /// Receivers whose message ended in this turn.
     committing: heapless::Vec<usize, RECEIVER_SESSIONS>,
     touched: heapless::Vec<Connection, { RECEIVER_SESSIONS + SENDER_CONNECTIONS }>,
-    /// The states of a message that is given up, while that is written down.
-    given_up: Box<[RecipientState]>,
+    /// The states of a message while they are written down.
+    settling: Box<[RecipientState]>,
+    notice_rate: NoticeRate,
     is_stopping: bool,
 }
 
@@ -127,7 +129,7 @@ impl<D: Device> Relay<D> {
         let mut queue = Queue::new();
         for message in spool.messages() {
             let facts = spool.facts(message);
-            if facts.waiting > 0 {
+            if facts.waiting > 0 || facts.owed > 0 {
                 queue.push_recovered(message, &facts);
             }
         }
@@ -146,7 +148,8 @@ impl<D: Device> Relay<D> {
             senders_output: vec![0; SENDER_CONNECTIONS * SENDER_OUTPUT_OCTETS].into_boxed_slice(),
             committing: heapless::Vec::new(),
             touched: heapless::Vec::new(),
-            given_up: vec![RecipientState::Waiting; RECIPIENTS].into_boxed_slice(),
+            settling: vec![RecipientState::Waiting; RECIPIENTS].into_boxed_slice(),
+            notice_rate: NoticeRate::new(),
             is_stopping: false,
         }
     }

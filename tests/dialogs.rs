@@ -17,6 +17,7 @@
 //! !session            another client                   !fail sync|write, !heal      the disk
 //! !queued COUNT       messages made durable so far; of the last one:
 //! !from, !to, !name   paths and client name            !protocol Esmtp, !8bit       !data 'octets' * COUNT
+//! !dsn                RET and ENVID, then NOTIFY and ORCPT of each recipient; `-` for what was not given
 //! ```
 //! A COUNT is a number or a limit's name, with `+1` or `-12` behind it.
 
@@ -29,7 +30,8 @@ use std::path::Path;
 
 use disk::{Call, Effect, Fault, Random};
 use postern::limits::{COMMAND_OCTETS_MAX, HOPS_MAX, RECIPIENTS};
-use postern::spool::DeviceError;
+use postern::smtp::dsn::ret_word;
+use postern::spool::{DeviceError, Envelope, Recipient};
 use postern::time::Duration;
 use world::{Settings, Travel, World};
 
@@ -161,6 +163,20 @@ fn assert_same(what: &str, is: &str, expected: &str) -> Result<(), String> {
     if is == expected { Ok(()) } else { Err(format!("{what} is {is:?}")) }
 }
 
+/// The parameters of RFC 3461 that a message was taken with.
+fn notification(envelope: &Envelope, recipients: &[Recipient]) -> String {
+    let shown = |octets: &[u8]| match octets {
+        [] => "-".to_owned(),
+        octets => String::from_utf8_lossy(octets).into_owned(),
+    };
+    let mut is = format!("{} {}", ret_word(envelope.ret).unwrap_or("-"), shown(&envelope.envid));
+    for recipient in recipients {
+        let notify = recipient.notify.to_string();
+        write!(is, "; {} {}", shown(notify.as_bytes()), shown(&recipient.orcpt)).expect("a String takes all");
+    }
+    is
+}
+
 /// A step that is neither said nor heard.
 fn direct(world: &mut World, step: &str) -> Result<(), String> {
     let (verb, argument) = step.split_once(' ').unwrap_or((step, ""));
@@ -189,12 +205,16 @@ fn direct(world: &mut World, step: &str) -> Result<(), String> {
             world.store.commit(world.now.instant);
         }
         "!queued" => return assert_same(verb, &world.committed.len().to_string(), argument),
-        "!from" | "!name" | "!to" | "!protocol" | "!8bit" => {
+        "!from" | "!name" | "!to" | "!protocol" | "!8bit" | "!dsn" => {
             let (envelope, recipients, _) = world.last_message();
             let is = match verb {
                 "!from" => String::from_utf8_lossy(&envelope.reverse_path).into_owned(),
                 "!name" => String::from_utf8_lossy(&envelope.client_name).into_owned(),
-                "!to" => recipients.join(" "),
+                "!to" => {
+                    let path = |to: &Recipient| String::from_utf8_lossy(&to.forward_path).into_owned();
+                    recipients.iter().map(path).collect::<Vec<_>>().join(" ")
+                }
+                "!dsn" => notification(&envelope, &recipients),
                 "!protocol" => format!("{:?}", envelope.protocol),
                 _ => envelope.body_is_8bit.to_string(),
             };
@@ -263,8 +283,9 @@ fn run(dialog: &str, travel: Travel) -> Result<Vec<u8>, String> {
 
 /// The first line of a dialog cites requirements of the catalogue.
 fn cites(dialog: &str) -> bool {
-    let groups =
-        ["S-", "SIZE-", "8BIT-", "PIPE-", "ENH-", "SEED-", "SEC-", "U8-", "BDAT-", "TLS-s-", "AUTH-s-"];
+    let groups = [
+        "S-", "SIZE-", "8BIT-", "PIPE-", "ENH-", "SEED-", "SEC-", "U8-", "BDAT-", "DSN-", "TLS-s-", "AUTH-s-",
+    ];
     let first = dialog.lines().next().and_then(|line| line.strip_prefix("# "));
     first.is_some_and(|ids| groups.iter().any(|group| ids.starts_with(group)))
 }

@@ -18,7 +18,7 @@ const RETRY: Retry = Retry {
 };
 
 fn facts(octets: u64, accepted: u64) -> Facts {
-    Facts { id: MessageId::default(), accepted: Tick(accepted), octets, recipients: 1, waiting: 1 }
+    Facts { id: MessageId::default(), accepted: Tick(accepted), octets, recipients: 1, waiting: 1, owed: 0 }
 }
 
 fn fresh(queue: &mut Queue, message: u32) {

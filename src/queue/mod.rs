@@ -8,13 +8,19 @@
 //! comes before all, so that neither a stream of fresh mail nor a heap of deferred mail keeps the other
 //! waiting for ever.
 //!
+//! A message whose recipients failed takes its turn for the notice of that; `notice.rs` says whom to tell.
+//!
 //! Back-off is a function of a message's age on the queue clock; nothing of it is kept, and after a restart
 //! everything is due. A fault of the route is no matter of the queue. All memory is taken at start.
 mod heap;
 mod lines;
+mod notice;
 
 use heap::Heap;
 use lines::{Line, Lines};
+pub use notice::{
+    Destination, NOTICES_AN_HOUR_MAX, NOTICES_TO_ONE_AN_HOUR_MAX, Rate as NoticeRate, destination,
+};
 
 use crate::config::Retry;
 use crate::jitter::Jitter;
@@ -66,6 +72,8 @@ const PLACE: u8 = 0b0111;
 const LARGE: u8 = 0b1000;
 /// The message was put back and has not been deferred since.
 const WAS_PUT_BACK: u8 = 0b1_0000;
+/// The smarthost deferred the notice about the message: the message is tried before that again.
+const NOTICE_DEFERRED: u8 = 0b10_0000;
 
 impl Queue {
     /// An empty queue with room for all messages of the spool.
@@ -145,6 +153,31 @@ impl Queue {
         let due = now + back_off(now.since(accepted), retry, jitter);
         self.wait(message, due);
         due
+    }
+
+    /// Recipients of the taken `message` have failed: it comes again at once, for its notice.
+    pub fn push_notice(&mut self, message: MessageIndex) {
+        assert_eq!(self.place(message), Place::Taken);
+        self.notes[message.0 as usize] &= !(NOTICE_DEFERRED | WAS_PUT_BACK);
+        self.stand(message, Line::Small);
+    }
+
+    /// The smarthost said "later" to the notice about the taken `message`. Returns when it is due.
+    pub fn defer_notice(
+        &mut self,
+        message: MessageIndex,
+        accepted: Tick,
+        now: Tick,
+        retry: &Retry,
+        jitter: &mut Jitter,
+    ) -> Tick {
+        self.notes[message.0 as usize] |= NOTICE_DEFERRED;
+        self.defer(message, accepted, now, retry, jitter)
+    }
+
+    /// True when the notice about `message` was tried since the message itself was.
+    pub fn was_notice_deferred(&self, message: MessageIndex) -> bool {
+        self.notes[message.0 as usize] & NOTICE_DEFERRED != 0
     }
 
     /// A fault of the route: the taken `message` was not tried and comes first again. When that happens to it
@@ -260,4 +293,10 @@ pub fn back_off(age: Duration, retry: &Retry, jitter: &mut Jitter) -> Duration {
 /// the route works, so that it is the message that fails; after `hold` over a dead one (RFC 5321 4.5.4.1).
 pub fn is_expired(accepted: Tick, now: Tick, over_working_route: bool, retry: &Retry) -> bool {
     now.since(accepted) >= if over_working_route { retry.give_up.min(retry.hold) } else { retry.hold }
+}
+
+/// True when a notice about such a message is given up after a try: it has as long again as the message had.
+pub fn is_notice_expired(accepted: Tick, now: Tick, over_working_route: bool, retry: &Retry) -> bool {
+    let half = Duration(now.since(accepted).0 / 2);
+    is_expired(accepted, accepted + half, over_working_route, retry)
 }

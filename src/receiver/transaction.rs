@@ -6,7 +6,7 @@ use super::session::{Session, State, Turn};
 use crate::limits::RECIPIENTS;
 use crate::smtp::command::{Body, Mail, Rcpt, Service};
 use crate::smtp::reply;
-use crate::spool::{Device, Draft, Envelope, Notify, Protocol, Recipient, Refusal};
+use crate::spool::{Device, Draft, Envelope, Protocol, Recipient, Refusal};
 
 /// An open transaction.
 #[derive(Debug)]
@@ -36,8 +36,8 @@ impl Session {
             reverse_path: mail.reverse_path.into_octets(),
             body_is_8bit: mail.body == Some(Body::EightBitMime),
             utf8: false,
-            ret: 0,
-            envid: heapless::Vec::new(),
+            ret: mail.ret.unwrap_or_default(),
+            envid: mail.envid.unwrap_or_default(),
         };
         match turn.spool.begin(&envelope, mail.size) {
             Ok(draft) => {
@@ -71,7 +71,11 @@ impl Session {
                 turn.say(reply::C452_TOO_MANY_RECIPIENTS);
             }
             Ok(forward_path) => {
-                let recipient = Recipient { forward_path, notify: Notify(0), orcpt: heapless::Vec::new() };
+                let recipient = Recipient {
+                    forward_path,
+                    notify: rcpt.notify.unwrap_or_default(),
+                    orcpt: rcpt.orcpt.unwrap_or_default(),
+                };
                 let reply = match turn.spool.add_recipient(&mut transaction.draft, &recipient) {
                     Ok(()) => {
                         transaction.recipients += 1;

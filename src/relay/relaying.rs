@@ -4,14 +4,10 @@ use super::{CLOSE_WITHIN, Closing, Connection, Relay, Stage, slice_of};
 use crate::buffer::Buffer;
 use crate::limits::{SENDER_CONNECTIONS, SENDER_INPUT_OCTETS, SENDER_OUTPUT_OCTETS};
 use crate::queue;
-use crate::sender::{Attempt, Ending, Fault, Secret, SecretFault, TlsFault};
+use crate::sender::{self, Attempt, Ending, Fate, Fault, Secret, SecretFault, TlsFault};
 use crate::smtp::Next;
 use crate::spool::{Device, KeptReply, REPLIES_KEPT, RecipientState, Refusal, Settled};
 use crate::time::{Duration, Instant, Now};
-
-/// How the end of a queue's time reads where the smarthost gave no reply.
-const EXPIRED_CODE: u16 = 550;
-const EXPIRED_TEXT: &[u8] = b"5.4.7 not delivered within the time allowed";
 
 impl<D: Device> Relay<D> {
     /// A connection to the smarthost that should be opened now: call [`Relay::connected`] or
@@ -214,7 +210,7 @@ impl<D: Device> Relay<D> {
         let message = attempt.message;
         let facts = self.spool.facts(message);
         let is_tried = attempt.ending == Ending::Tried;
-        if is_tried {
+        if is_tried && attempt.notice != Some(Fate::Dropped) {
             self.route.worked();
         }
         if attempt.ending == Ending::Damaged {
@@ -222,10 +218,14 @@ impl<D: Device> Relay<D> {
             self.queue.remove(message);
             return Ok(());
         }
+        if let Some(fate) = attempt.notice {
+            return self.record_notice(now, at, fate);
+        }
         let tick = self.spool.tick(now.instant);
         let waits = attempt.states.contains(&RecipientState::Waiting);
-        let settled = if waits && queue::is_expired(facts.accepted, tick, is_tried, &self.config.retry) {
-            let (states, replies) = give_up(&attempt, &mut self.given_up);
+        let is_given_up = waits && queue::is_expired(facts.accepted, tick, is_tried, &self.config.retry);
+        let settled = if is_given_up {
+            let (states, replies) = give_up(&attempt, &mut self.settling);
             self.spool.settle(message, states, &replies)?
         } else if attempt.is_changed {
             self.spool.settle(message, attempt.states, attempt.replies)?
@@ -234,7 +234,11 @@ impl<D: Device> Relay<D> {
         };
         let mut next_try = None;
         match settled {
-            Settled::Removed | Settled::Failed | Settled::SetAside => self.queue.remove(message),
+            Settled::Removed | Settled::SetAside => self.queue.remove(message),
+            Settled::Failed => self.queue.push_notice(message),
+            Settled::Waiting if is_tried && self.spool.facts(message).owed > 0 => {
+                self.queue.push_notice(message);
+            }
             Settled::Waiting if is_tried || attempt.has_sent_mail_data => {
                 self.queue.defer(message, facts.accepted, tick, &self.config.retry, &mut self.jitter);
                 next_try = self.queue.due_of(message).map(|due| due.since(tick));
@@ -242,6 +246,9 @@ impl<D: Device> Relay<D> {
             Settled::Waiting => self.queue.put_back(message),
         }
         log_result(facts.id, &attempt, next_try);
+        if is_given_up {
+            log::warn!("expired id={} age={}s", facts.id, tick.since(facts.accepted).0 / 1000);
+        }
         Ok(())
     }
 
@@ -256,8 +263,12 @@ impl<D: Device> Relay<D> {
                 && self.senders[at].session.is_ready()
             {
                 let Some(message) = self.queue.next(self.spool.tick(now.instant)) else { return };
-                let session = &mut self.senders[at].session;
-                if session.begin(message, now, &self.config, &mut self.spool).is_err() {
+                let begun = if self.is_notice_next(message) {
+                    self.begin_notice(now, at, message)
+                } else {
+                    self.senders[at].session.begin(message, now, &self.config, &mut self.spool)
+                };
+                if begun.is_err() {
                     self.spool.set_aside(message);
                     self.queue.remove(message);
                     continue;
@@ -331,17 +342,14 @@ impl<D: Device> Relay<D> {
 /// reason.
 fn give_up<'a>(
     attempt: &Attempt<'_>,
-    given_up: &'a mut [RecipientState],
+    settling: &'a mut [RecipientState],
 ) -> (&'a [RecipientState], heapless::Vec<KeptReply, REPLIES_KEPT>) {
     let mut replies: heapless::Vec<KeptReply, REPLIES_KEPT> = attempt.replies.iter().cloned().collect();
-    let reason = attempt
-        .deferral
-        .cloned()
-        .unwrap_or_else(|| KeptReply { code: EXPIRED_CODE, text: EXPIRED_TEXT.iter().copied().collect() });
+    let reason = attempt.deferral.cloned().unwrap_or_else(sender::expired);
     // A refused push means that all places are taken: the last one is shared.
     let _ = replies.push(reason);
     let reply = (replies.len() - 1) as u8;
-    let states = &mut given_up[..attempt.states.len()];
+    let states = &mut settling[..attempt.states.len()];
     for (state, before) in states.iter_mut().zip(attempt.states) {
         *state = if *before == RecipientState::Waiting { RecipientState::Failed { reply } } else { *before };
     }
@@ -361,21 +369,26 @@ fn log_result(id: crate::spool::MessageId, attempt: &Attempt<'_>, next_try: Opti
     for (place, reply) in attempt.replies.iter().enumerate() {
         let failed = RecipientState::Failed { reply: place as u8 };
         let count = attempt.states.iter().filter(|state| **state == failed).count();
-        log::warn!(
-            "failed id={id} recipients={count} reply=\"{} {}\"",
-            reply.code,
-            reply.text.escape_ascii()
-        );
-    }
-    if let Some(next_try) = next_try {
-        let next_try_s = next_try.0 / 1000;
-        match attempt.deferral {
-            Some(reply) => log::warn!(
-                "deferred id={id} reply=\"{} {}\" next-try={next_try_s}s",
+        if count > 0 {
+            log::warn!(
+                "failed id={id} recipients={count} reply=\"{} {}\"",
                 reply.code,
                 reply.text.escape_ascii()
-            ),
-            None => log::warn!("deferred id={id} next-try={next_try_s}s"),
+            );
         }
+    }
+    let next_try_s = next_try.map_or(0, |next_try| next_try.0 / 1000);
+    match (attempt.deferral, next_try) {
+        (Some(reply), Some(_)) => log::warn!(
+            "deferred id={id} reply=\"{} {}\" next-try={next_try_s}s",
+            reply.code,
+            reply.text.escape_ascii()
+        ),
+        // Given up, or to be tried behind a notice.
+        (Some(reply), None) => {
+            log::warn!("deferred id={id} reply=\"{} {}\"", reply.code, reply.text.escape_ascii());
+        }
+        (None, Some(_)) => log::warn!("deferred id={id} next-try={next_try_s}s"),
+        (None, None) => {}
     }
 }

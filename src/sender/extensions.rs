@@ -19,6 +19,8 @@ pub(super) struct Extensions {
     pub(super) eight_bit_mime: bool,
     /// RFC 6531.
     pub(super) smtputf8: bool,
+    /// RFC 3461.
+    pub(super) dsn: bool,
     /// RFC 3207.
     pub(super) starttls: bool,
     /// RFC 4954: the mechanisms.
@@ -45,6 +47,8 @@ impl Extensions {
             self.eight_bit_mime = true;
         } else if keyword.eq_ignore_ascii_case(b"SMTPUTF8") {
             self.smtputf8 = true;
+        } else if keyword.eq_ignore_ascii_case(b"DSN") {
+            self.dsn = true;
         } else if keyword.eq_ignore_ascii_case(b"STARTTLS") {
             self.starttls = true;
         } else if keyword.eq_ignore_ascii_case(b"AUTH") {
@@ -76,14 +80,17 @@ mod tests {
     /// C-4.1.1.3-b: case and order don't matter, what is unknown or discarded is not used.
     #[test]
     fn keywords_are_taken_as_offered() {
-        let all =
-            offered(&["pipelining", "SIZE 1000", "X-NEW a=b", "", "8bitMime", "SMTPUTF8", "SIZEX 3"], &[]);
+        let all = offered(
+            &["pipelining", "SIZE 1000", "X-NEW a=b", "", "8bitMime", "SMTPUTF8", "DSN", "SIZEX 3"],
+            &[],
+        );
         let expected = Extensions {
             pipelining: true,
             size: true,
             size_max: 1000,
             eight_bit_mime: true,
             smtputf8: true,
+            dsn: true,
             ..Extensions::default()
         };
         assert_eq!(all, expected);

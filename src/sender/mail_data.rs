@@ -6,8 +6,8 @@
 //! data, so that the smarthost throws away what it got.
 use core::fmt::{self, Write as _};
 
-use super::Fault;
 use super::session::{Session, State, Stop};
+use super::{Fault, report};
 use crate::buffer::Buffer;
 use crate::config::Config;
 use crate::smtp::reply_reader::Severity;
@@ -20,6 +20,8 @@ use crate::time::Duration;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
     Trace,
+    /// The message is a notice.
+    Notice(report::Step),
     Message,
     End,
 }
@@ -39,6 +41,11 @@ impl MailData {
     /// The message is to be sent.
     pub(super) const fn new() -> Self {
         Self { step: Step::Trace, stuffing: Stuffing::new(), is_void: false }
+    }
+
+    /// A notice is to be sent.
+    pub(super) const fn notice() -> Self {
+        Self { step: Step::Notice(report::Step::Header), stuffing: Stuffing::new(), is_void: false }
     }
 
     /// The smarthost waits for mail data though it accepted no recipient: it gets an end and nothing more
@@ -65,6 +72,11 @@ impl Session {
             write!(output, "{}", trace(&self.envelope, &config.hostname, self.record.id))
                 .expect("the room of the longest trace field was there");
             mail_data.step = Step::Message;
+        }
+        if let Step::Notice(step) = mail_data.step {
+            // Each of its lines is whole, and no dot leads one that is not doubled: what is left is the end.
+            let step = self.write_notice(step, config, output, spool)?;
+            mail_data.step = if step == report::Step::Done { Step::End } else { Step::Notice(step) };
         }
         if mail_data.step == Step::Message && output.room() > output.len() {
             loop {

@@ -22,6 +22,7 @@ use super::attempt::{Attempt, Ending, Record};
 use super::auth::{self, Exchange};
 use super::extensions::Extensions;
 use super::mail_data::{MailData, octets, trace};
+use super::notice::Notice;
 use super::transaction::Transaction;
 use super::{Fault, TlsFault};
 use crate::buffer::Buffer;
@@ -33,8 +34,9 @@ use crate::smtp::trace::RECEIVED_OCTETS_MAX;
 use crate::spool::{Damage, Device, Envelope, KeptReply, MessageIndex, Protocol, Reader, Store};
 use crate::time::{Duration, Instant, Now};
 
-/// Room that must be in the output before a command is written; no command is longer (RFC 5321 4.5.3.1.4).
-pub(super) const COMMAND_OCTETS_MAX: usize = 512;
+/// Room that must be in the output before a command is written; no command is longer: RFC 5321 4.5.3.1.4, and
+/// what RFC 3461 4 adds to RCPT.
+pub(super) const COMMAND_OCTETS_MAX: usize = 512 + 500;
 const _: () = assert!(COMMAND_OCTETS_MAX >= "EHLO \r\n".len() + DOMAIN_OCTETS_MAX);
 const _: () =
     assert!(SENDER_OUTPUT_OCTETS >= COMMAND_OCTETS_MAX && SENDER_OUTPUT_OCTETS >= RECEIVED_OCTETS_MAX);
@@ -134,6 +136,7 @@ pub struct Session {
     pub(super) trace_octets: u64,
     /// Recipients that the smarthost takes in one transaction, as far as this message has shown.
     pub(super) recipients_max: u16,
+    pub(super) notice: Notice,
 }
 
 impl Default for Session {
@@ -175,6 +178,7 @@ impl Session {
             mail: Reader::new(),
             trace_octets: 0,
             recipients_max: 0,
+            notice: Notice::NONE,
         }
     }
 
@@ -267,7 +271,7 @@ impl Session {
     ) -> Result<(), Damage> {
         assert!(self.is_ready());
         let envelope = self.mail.open(spool, message)?;
-        self.record.begin(message, &spool.facts(message), spool)?;
+        self.record.begin(message, &spool.facts(message), None, spool)?;
         self.envelope = envelope;
         self.recipients_max = Transaction::RECIPIENTS_MAX;
         self.trace_octets = octets(&trace(&self.envelope, &config.hostname, self.record.id));
@@ -378,7 +382,7 @@ impl Session {
             State::Hello { is_helo, is_written: false } => Ok(self.write_hello(is_helo, config, output)),
             State::StartTls { is_written: false } => Ok(self.write_starttls(output)),
             State::Auth => Ok(self.write_login(output)),
-            State::Transaction(transaction) => self.write_transaction(transaction, output, spool),
+            State::Transaction(transaction) => self.write_transaction(transaction, config, output, spool),
             State::MailData(mail_data) => self.write_mail_data(mail_data, config, output, spool),
             State::Closed
             | State::Handshake { .. }

@@ -8,11 +8,14 @@
 //! bounded.
 use super::Fault;
 use super::mail_data::MailData;
+use super::reason::{FORWARD_PATH, NO_8BITMIME, NO_SMTPUTF8, REVERSE_PATH, TOO_LARGE};
 use super::session::{COMMAND_OCTETS_MAX, Session, State, Stop};
 use crate::buffer::Buffer;
+use crate::config::Config;
 use crate::limits::PATH_OCTETS_MAX;
+use crate::smtp::dsn;
 use crate::smtp::reply_reader::Severity;
-use crate::spool::{Device, Store};
+use crate::spool::{Device, Recipient, Store};
 use crate::time::Duration;
 
 /// What is to be written next.
@@ -102,21 +105,25 @@ impl Session {
     pub(super) fn refuse_unsendable(&mut self) {
         let offered = &self.extensions;
         let octets = self.octets();
-        if self.envelope.utf8 && !offered.smtputf8 {
-            self.record.fail_rest(553, b"5.6.7 the smarthost does not offer SMTPUTF8");
+        let reason = if self.envelope.utf8 && !offered.smtputf8 {
+            NO_SMTPUTF8
         } else if !is_sendable(&self.envelope.reverse_path, self.envelope.utf8) {
-            self.record.fail_rest(553, b"5.1.7 the reverse-path can't be sent");
+            REVERSE_PATH
         } else if self.envelope.body_is_8bit && !offered.eight_bit_mime {
-            self.record.fail_rest(554, b"5.6.3 the smarthost does not offer 8BITMIME");
+            NO_8BITMIME
         } else if offered.size_max != 0 && octets > offered.size_max {
-            self.record.fail_rest(552, b"5.3.4 the message is larger than the smarthost takes");
-        }
+            TOO_LARGE
+        } else {
+            return;
+        };
+        self.record.fail_rest(reason.0, reason.1);
     }
 
     /// Writes the next commands, as far as the output has room and, without PIPELINING, no reply is awaited.
     pub(super) fn write_transaction<D: Device>(
         &mut self,
         mut transaction: Transaction,
+        config: &Config,
         output: &mut Buffer<'_>,
         spool: &mut Store<D>,
     ) -> Result<bool, Stop> {
@@ -138,13 +145,25 @@ impl Session {
                     transaction.step = Step::Mail;
                 }
                 Step::Mail => {
-                    self.write_mail(output);
+                    if self.record.is_notice() {
+                        self.write_notice_mail(config, output);
+                    } else {
+                        self.write_mail(output);
+                    }
                     transaction.is_mail_awaited = true;
                     transaction.step = Step::Recipients;
                 }
+                Step::Recipients if self.record.is_notice() => {
+                    if !transaction.is_refused {
+                        self.write_notice_recipient(config, output);
+                        transaction.asked = 1;
+                        transaction.recipients_awaited = 1;
+                    }
+                    transaction.step = Step::Data;
+                }
                 Step::Recipients => self.write_recipient(&mut transaction, output, spool)?,
                 Step::Data => {
-                    if transaction.asked == 0 && self.record.has_more() {
+                    if transaction.asked == 0 && !transaction.is_refused && self.record.has_more() {
                         // Fewer recipients stand in the message than its head says.
                         return Err(Stop::Damaged);
                     }
@@ -181,6 +200,16 @@ impl Session {
         if self.envelope.utf8 {
             output.append(b" SMTPUTF8");
         }
+        if self.extensions.dsn {
+            if let Some(word) = dsn::ret_word(self.envelope.ret) {
+                output.append(b" RET=");
+                output.append(word.as_bytes());
+            }
+            if !self.envelope.envid.is_empty() {
+                output.append(b" ENVID=");
+                output.append(&self.envelope.envid);
+            }
+        }
         output.append(b"\r\n");
     }
 
@@ -204,13 +233,20 @@ impl Session {
             return Ok(());
         }
         if !is_sendable(&recipient.forward_path, self.envelope.utf8) {
-            self.record.fail(index, 553, b"5.1.3 the forward-path can't be sent");
+            self.record.fail(index, FORWARD_PATH.0, FORWARD_PATH.1);
             return Ok(());
         }
         output.append(b"RCPT TO:<");
         output.append(&recipient.forward_path);
-        output.append(b">\r\n");
-        self.record.ask(index);
+        output.append(b">");
+        if self.extensions.dsn {
+            write_notification(&recipient, output);
+        }
+        output.append(b"\r\n");
+        // Of a success a smarthost that doesn't know DSN tells nobody, and nobody is there behind a null
+        // reverse-path.
+        let is_to_tell = recipient.notify.wants_success() && !self.extensions.dsn;
+        self.record.ask(index, is_to_tell && !self.envelope.reverse_path.is_empty());
         transaction.asked += 1;
         transaction.recipients_awaited += 1;
         Ok(())
@@ -258,6 +294,7 @@ impl Session {
             Severity::Completion => transaction.is_open = true,
             Severity::Intermediate => return Err(Stop::Fault(Fault::Protocol)),
             Severity::Transient => self.record.defer_rest(code, self.replies.text()),
+            Severity::Permanent if self.falls_back() => {}
             Severity::Permanent => self.record.fail_rest(code, self.replies.text()),
         }
         transaction.is_refused = !transaction.is_open;
@@ -295,7 +332,11 @@ impl Session {
             // RFC 5321 3.3: data is sent behind 354 only.
             Severity::Completion => return Err(Stop::Fault(Fault::Protocol)),
             Severity::Intermediate => {
-                self.state = State::MailData(if is_void { MailData::void() } else { MailData::new() });
+                self.state = State::MailData(match (is_void, self.record.is_notice()) {
+                    (true, _) => MailData::void(),
+                    (false, true) => MailData::notice(),
+                    (false, false) => MailData::new(),
+                });
                 return Ok(());
             }
             Severity::Transient | Severity::Permanent if is_void => {}
@@ -327,6 +368,18 @@ impl Session {
     }
 }
 
+/// The parameters of DSN as they came (RFC 3461 5.2.1).
+fn write_notification(recipient: &Recipient, output: &mut Buffer<'_>) {
+    if recipient.notify.is_given() {
+        core::fmt::write(output, format_args!(" NOTIFY={}", recipient.notify))
+            .expect("the room of a command was there");
+    }
+    if !recipient.orcpt.is_empty() {
+        output.append(b" ORCPT=");
+        output.append(&recipient.orcpt);
+    }
+}
+
 /// An error when the reply is about the route and not about the message.
 fn refusal_of_the_message(code: u16, severity: Severity) -> Result<(), Stop> {
     let is_refusal = matches!(severity, Severity::Transient | Severity::Permanent);
@@ -339,7 +392,7 @@ fn refusal_of_the_message(code: u16, severity: Severity) -> Result<(), Stop> {
 /// True when `path` can stand in a command: no control octet that could end it, no octet beyond ASCII without
 /// SMTPUTF8, not too long (RFC 5321 2.4, 4.1.2, 4.5.3.1.3). The receiver lets no other path in; this is the
 /// second lock.
-fn is_sendable(path: &[u8], utf8: bool) -> bool {
+pub(super) fn is_sendable(path: &[u8], utf8: bool) -> bool {
     path.len() + "<>".len() <= PATH_OCTETS_MAX
         && path.iter().all(|octet| !octet.is_ascii_control() && (octet.is_ascii() || utf8))
 }

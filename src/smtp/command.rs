@@ -1,10 +1,13 @@
-//! Commands (RFC 5321 4.1.1) with the parameters of SIZE (RFC 1870) and 8BITMIME (RFC 6152).
+//! Commands (RFC 5321 4.1.1) with the parameters of SIZE (RFC 1870), 8BITMIME (RFC 6152) and DSN (RFC 3461).
 //!
 //! A [`Command`] is legal in itself; whether it may come now is the session's business. Everything malformed
 //! becomes the reply that it gets. Verbs and keywords are taken in any case. More lenient than the grammar on
 //! purpose: white space at the end of a line (RFC 5321 4.1.1), spaces after `FROM:` and `TO:` (many devices
 //! send one), several spaces between parameters.
 
+use heapless::Vec;
+
+use super::dsn::{self, ENVID_OCTETS_MAX, Notify, ORCPT_OCTETS_MAX};
 use super::path::{ClientName, ForwardPath, PathError, ReversePath, Utf8};
 use super::reply::{self, Reply};
 
@@ -44,6 +47,10 @@ pub struct Mail {
     pub size: Option<u64>,
     /// BODY.
     pub body: Option<Body>,
+    /// RET as [`dsn::ret`] has it.
+    pub ret: Option<u8>,
+    /// ENVID, still in xtext.
+    pub envid: Option<Vec<u8, ENVID_OCTETS_MAX>>,
 }
 
 /// The arguments of RCPT.
@@ -51,6 +58,10 @@ pub struct Mail {
 pub struct Rcpt {
     /// Where the message goes.
     pub forward_path: ForwardPath,
+    /// NOTIFY.
+    pub notify: Option<Notify>,
+    /// ORCPT: the address type and the address, still in xtext.
+    pub orcpt: Option<Vec<u8, ORCPT_OCTETS_MAX>>,
 }
 
 /// What BODY declares (RFC 6152).
@@ -95,7 +106,7 @@ pub fn parse(line: &[u8], service: Service) -> Result<Command, &'static Reply> {
     }
     match verb.len() {
         4 if is(b"MAIL") => return mail(argument, service).map(Command::Mail),
-        4 if is(b"RCPT") => return rcpt(argument).map(Command::Rcpt),
+        4 if is(b"RCPT") => return rcpt(argument, service).map(Command::Rcpt),
         4 if is(b"DATA") => return without_argument(argument, Command::Data),
         4 if is(b"EHLO") => return client_name(argument).map(Command::Ehlo),
         4 if is(b"HELO") => return client_name(argument).map(Command::Helo),
@@ -144,7 +155,7 @@ fn mail(argument: &[u8], service: Service) -> Result<Mail, &'static Reply> {
     if !matches!(rest, [] | [b' ', ..]) {
         return Err(reply::C501_REVERSE_PATH);
     }
-    let mut mail = Mail { reverse_path, size: None, body: None };
+    let mut mail = Mail { reverse_path, size: None, body: None, ret: None, envid: None };
     for parameter in parameters(rest) {
         let (keyword, value) = split_parameter(parameter)?;
         let is_known = service == Service::Extended;
@@ -152,6 +163,10 @@ fn mail(argument: &[u8], service: Service) -> Result<Mail, &'static Reply> {
             set_once(&mut mail.size, size(value))?;
         } else if is_known && keyword.eq_ignore_ascii_case(b"BODY") {
             set_once(&mut mail.body, body(value))?;
+        } else if is_known && keyword.eq_ignore_ascii_case(b"RET") {
+            set_once(&mut mail.ret, value.and_then(dsn::ret))?;
+        } else if is_known && keyword.eq_ignore_ascii_case(b"ENVID") {
+            set_once(&mut mail.envid, legal(value, dsn::is_xtext))?;
         } else {
             return Err(reply::C555_PARAMETER);
         }
@@ -159,7 +174,7 @@ fn mail(argument: &[u8], service: Service) -> Result<Mail, &'static Reply> {
     Ok(mail)
 }
 
-fn rcpt(argument: &[u8]) -> Result<Rcpt, &'static Reply> {
+fn rcpt(argument: &[u8], service: Service) -> Result<Rcpt, &'static Reply> {
     let argument = behind_keyword(argument, b"TO:").ok_or(reply::C501_RCPT_SYNTAX)?;
     let (forward_path, rest) = ForwardPath::parse(argument, Utf8::Refused).map_err(|error| match error {
         PathError::Syntax | PathError::Unqualified => reply::C501_FORWARD_PATH,
@@ -169,10 +184,24 @@ fn rcpt(argument: &[u8]) -> Result<Rcpt, &'static Reply> {
     if !matches!(rest, [] | [b' ', ..]) {
         return Err(reply::C501_FORWARD_PATH);
     }
-    match parameters(rest).next() {
-        Some(parameter) => split_parameter(parameter).and(Err(reply::C555_PARAMETER)),
-        None => Ok(Rcpt { forward_path }),
+    let mut rcpt = Rcpt { forward_path, notify: None, orcpt: None };
+    for parameter in parameters(rest) {
+        let (keyword, value) = split_parameter(parameter)?;
+        let is_known = service == Service::Extended;
+        if is_known && keyword.eq_ignore_ascii_case(b"NOTIFY") {
+            set_once(&mut rcpt.notify, value.and_then(Notify::parse))?;
+        } else if is_known && keyword.eq_ignore_ascii_case(b"ORCPT") {
+            set_once(&mut rcpt.orcpt, legal(value, dsn::is_orcpt))?;
+        } else {
+            return Err(reply::C555_PARAMETER);
+        }
     }
+    Ok(rcpt)
+}
+
+/// A value to be kept as it is, if it is legal and short enough.
+fn legal<const N: usize>(value: Option<&[u8]>, is_legal: fn(&[u8]) -> bool) -> Option<Vec<u8, N>> {
+    Vec::from_slice(value.filter(|value| is_legal(value))?).ok()
 }
 
 /// `keyword` in any case, then spaces that the grammar doesn't know.
@@ -269,6 +298,40 @@ mod tests {
         ] {
             assert_eq!(code(line), 501, "{}", line.escape_ascii());
         }
+    }
+
+    /// DSN-a, DSN-b, DSN-e.
+    #[test]
+    fn notification_parameters() {
+        let dsn = |line: &str| match parse(line.as_bytes(), Service::Extended) {
+            Ok(Command::Mail(mail)) => Ok((mail.ret, mail.envid.map(|envid| envid.to_vec()), None)),
+            Ok(Command::Rcpt(rcpt)) => Ok((None, rcpt.orcpt.map(|orcpt| orcpt.to_vec()), rcpt.notify)),
+            Ok(other) => panic!("{other:?}"),
+            Err(reply) => Err(reply.code()),
+        };
+        let mail = |parameters: &str| dsn(&format!("MAIL FROM:<a@b> {parameters}"));
+        let rcpt = |parameters: &str| dsn(&format!("RCPT TO:<a@b> {parameters}"));
+        assert_eq!(mail("ret=hdrs ENVID=QQ+2B1"), Ok((Some(1), Some(b"QQ+2B1".to_vec()), None)));
+        let notify = Notify::parse(b"SUCCESS,DELAY");
+        assert_eq!(
+            rcpt("NOTIFY=DELAY,SUCCESS orcpt=rfc822;A@b"),
+            Ok((None, Some(b"rfc822;A@b".to_vec()), notify))
+        );
+        let envid = "x".repeat(ENVID_OCTETS_MAX);
+        assert_eq!(mail(&format!("ENVID={envid}")), Ok((None, Some(envid.clone().into_bytes()), None)));
+        let orcpt = format!("rfc822;{}", "x".repeat(ORCPT_OCTETS_MAX - 7));
+        assert!(rcpt(&format!("ORCPT={orcpt}")).is_ok());
+        for bad in ["RET=ALL", "RET", "RET=FULL RET=FULL", "ENVID=", "ENVID=+0A", "ENVID=a ENVID=a"] {
+            assert_eq!(mail(bad), Err(501), "{bad}");
+        }
+        for bad in ["NOTIFY=NEVER,DELAY", "NOTIFY", "NOTIFY=NEVER NOTIFY=NEVER", "ORCPT=a@b", "ORCPT=x;+0a"] {
+            assert_eq!(rcpt(bad), Err(501), "{bad}");
+        }
+        assert_eq!(mail(&format!("ENVID={envid}x")), Err(501));
+        assert_eq!(rcpt(&format!("ORCPT={orcpt}x")), Err(501));
+        assert_eq!(mail("NOTIFY=NEVER"), Err(555));
+        assert_eq!(rcpt("RET=FULL"), Err(555));
+        assert_eq!(parse(b"RCPT TO:<a@b> NOTIFY=NEVER", Service::Basic), Err(reply::C555_PARAMETER));
     }
 
     #[test]

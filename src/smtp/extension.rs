@@ -12,14 +12,16 @@ pub enum Extension {
     Pipelining,
     /// RFC 2034.
     EnhancedStatusCodes,
+    /// RFC 3461.
+    Dsn,
     /// RFC 5321 4.1.1.8.
     Help,
 }
 
 impl Extension {
     /// What is offered, in the order of the reply.
-    pub const OFFERED: [Self; 5] =
-        [Self::Size, Self::EightBitMime, Self::Pipelining, Self::EnhancedStatusCodes, Self::Help];
+    pub const OFFERED: [Self; 6] =
+        [Self::Size, Self::EightBitMime, Self::Pipelining, Self::EnhancedStatusCodes, Self::Dsn, Self::Help];
 
     /// The keyword as IANA has it.
     pub const fn keyword(self) -> &'static str {
@@ -28,6 +30,7 @@ impl Extension {
             Self::EightBitMime => "8BITMIME",
             Self::Pipelining => "PIPELINING",
             Self::EnhancedStatusCodes => "ENHANCEDSTATUSCODES",
+            Self::Dsn => "DSN",
             Self::Help => "HELP",
         }
     }

@@ -5,6 +5,7 @@
 
 pub mod command;
 pub mod date;
+pub mod dsn;
 pub mod extension;
 pub mod line;
 pub mod mail_data;

@@ -206,6 +206,7 @@ impl<D: Device> Store<D> {
                 .expect("a spool is below 4 GiB"),
             recipients: slot.recipients,
             waiting: slot.recipients,
+            owed: 0,
             link: 0,
         };
         self.table.put(message, &entry);

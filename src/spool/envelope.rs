@@ -2,6 +2,7 @@
 use core::net::IpAddr;
 
 use crate::limits::{DOMAIN_OCTETS_MAX, PATH_OCTETS_MAX, REPLY_TEXT_OCTETS_MAX};
+use crate::smtp::dsn::{ENVID_OCTETS_MAX, Notify, ORCPT_OCTETS_MAX};
 use crate::time::Wall;
 
 /// The protocol named after WITH in the Received field (RFC 3848, RFC 6531).
@@ -48,12 +49,8 @@ pub struct Envelope {
     /// RET of RFC 3461 4.3: 0 not given, 1 HDRS, 2 FULL.
     pub ret: u8,
     /// ENVID of RFC 3461 4.4, as received (xtext); empty when not given.
-    pub envid: heapless::Vec<u8, 100>,
+    pub envid: heapless::Vec<u8, ENVID_OCTETS_MAX>,
 }
-
-/// NOTIFY of RFC 3461 4.1 as bits; no bit: not given.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Notify(pub u8);
 
 /// One forward-path of a message.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -63,7 +60,7 @@ pub struct Recipient {
     /// What the client wants to hear of it.
     pub notify: Notify,
     /// ORCPT of RFC 3461 4.2, as received; empty when not given.
-    pub orcpt: heapless::Vec<u8, 500>,
+    pub orcpt: heapless::Vec<u8, ORCPT_OCTETS_MAX>,
 }
 
 /// What has become of one recipient.
@@ -72,13 +69,32 @@ pub enum RecipientState {
     /// Still to be relayed.
     #[default]
     Waiting,
-    /// The smarthost took it.
+    /// The smarthost took it; nothing more is to be done.
     Delivered,
-    /// Refused for good; `reply` is the place of the reason among the message's kept replies.
+    /// Refused for good, and a notice of it is owed; `reply` is the place of the reason among the message's
+    /// kept replies.
     Failed {
         /// Below [`REPLIES_KEPT`].
         reply: u8,
     },
+    /// It failed or was relayed, and its notice has gone out or is not to be sent: nothing more is to be
+    /// done.
+    Noticed,
+    /// The smarthost took it, but can't tell the client of its delivery as that asked for: a notice is owed
+    /// (RFC 3461 5.2.2).
+    Relayed,
+}
+
+impl RecipientState {
+    /// True when nothing more is to be done for the recipient.
+    pub const fn is_settled(self) -> bool {
+        matches!(self, Self::Delivered | Self::Noticed)
+    }
+
+    /// True when a notice about the recipient is owed.
+    pub const fn owes_notice(self) -> bool {
+        matches!(self, Self::Failed { .. } | Self::Relayed)
+    }
 }
 
 /// Replies kept with a message.
@@ -110,12 +126,12 @@ impl core::fmt::Display for MessageId {
 
 /// Octets of the largest record of an envelope: a recipient with ORCPT.
 pub(super) const RECORD_OCTETS_MAX: usize =
-    RECORD_HEAD_OCTETS + RECIPIENT_FIXED_OCTETS + PATH_OCTETS_MAX + 500;
+    RECORD_HEAD_OCTETS + RECIPIENT_FIXED_OCTETS + PATH_OCTETS_MAX + ORCPT_OCTETS_MAX;
 /// Octets in front of each record: its kind and the length of what follows.
 pub(super) const RECORD_HEAD_OCTETS: usize = 3;
 const RECIPIENT_FIXED_OCTETS: usize = 3;
 const ENVELOPE_OCTETS_MAX: usize =
-    7 * RECORD_HEAD_OCTETS + 16 + DOMAIN_OCTETS_MAX + 1 + 9 + PATH_OCTETS_MAX + 1 + 100;
+    7 * RECORD_HEAD_OCTETS + 16 + DOMAIN_OCTETS_MAX + 1 + 9 + PATH_OCTETS_MAX + 1 + ENVID_OCTETS_MAX;
 
 /// A record's kind. The records of the message come first, then one for each recipient.
 mod kind {

@@ -303,6 +303,8 @@ pub(super) fn reseal_head(
             RecipientState::Waiting => 0,
             RecipientState::Delivered => 1,
             RecipientState::Failed { reply } => 2 | reply << 4,
+            RecipientState::Noticed => 3,
+            RecipientState::Relayed => 4,
         };
     }
     for (reply, at) in replies.iter().zip(reply_places(states.len())) {
@@ -324,7 +326,17 @@ pub(super) fn states(block: &Block, recipients: usize) -> impl Iterator<Item = R
     block[HEAD_STATES_AT..HEAD_STATES_AT + recipients].iter().map(|octet| match octet & 0x0f {
         1 => RecipientState::Delivered,
         2 => RecipientState::Failed { reply: (octet >> 4).min(REPLIES_KEPT as u8 - 1) },
+        3 => RecipientState::Noticed,
+        4 => RecipientState::Relayed,
         _ => RecipientState::Waiting,
+    })
+}
+
+/// How many of the recipients of a sound head wait, and for how many a notice is owed.
+pub(super) fn counts(block: &Block, recipients: usize) -> (u16, u16) {
+    states(block, recipients).fold((0, 0), |(waiting, owed), state| {
+        let waits = state == RecipientState::Waiting;
+        (waiting + u16::from(waits), owed + u16::from(state.owes_notice()))
     })
 }
 

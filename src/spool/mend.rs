@@ -9,7 +9,7 @@
 use super::device::{BlockIndex, DeviceError};
 use super::layout::{self, Kind, Read, SUPERBLOCK_SLOTS};
 use super::table::State;
-use super::{Device, MessageIndex, RecipientState, Store};
+use super::{Device, MessageIndex, Store};
 use crate::time::{Duration, Instant};
 
 const RETRY_FIRST: Duration = Duration::from_s(1);
@@ -142,10 +142,11 @@ impl<D: Device> Store<D> {
             self.set_aside(message);
             return Ok(());
         }
-        let waiting = layout::states(&self.scratch, usize::from(entry.recipients))
-            .filter(|state| *state == RecipientState::Waiting)
-            .count();
-        self.table.change(message, |entry| entry.waiting = waiting as u16);
+        let (waiting, owed) = layout::counts(&self.scratch, usize::from(entry.recipients));
+        self.table.change(message, |entry| {
+            entry.waiting = waiting;
+            entry.owed = owed;
+        });
         Ok(())
     }
 

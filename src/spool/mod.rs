@@ -27,11 +27,10 @@ mod settle;
 mod store;
 mod table;
 
+pub use crate::smtp::dsn::Notify;
 pub use balance::Balance;
 pub use device::{BLOCK_OCTETS, Block, BlockIndex, Device, DeviceError};
-pub use envelope::{
-    Envelope, KeptReply, MessageId, Notify, Protocol, REPLIES_KEPT, Recipient, RecipientState,
-};
+pub use envelope::{Envelope, KeptReply, MessageId, Protocol, REPLIES_KEPT, Recipient, RecipientState};
 pub use file::{OpenError, SpoolFile, start_at};
 pub use reader::{Damage, Reader};
 pub use recovery::{Recovery, Start, StartError};

@@ -13,7 +13,7 @@ use super::draft::{DRAFTS, Slot};
 use super::format::{Found, fill, find_superblock, format};
 use super::layout::{self, Head, Header, Kind, Read, SUPERBLOCK_SLOTS, Stage, Superblock};
 use super::table::{Entry, State, Table};
-use super::{Device, DeviceError, MessageId, RecipientState, Store};
+use super::{Device, DeviceError, MessageId, Store};
 use crate::limits::{QUEUED_MESSAGES, SPOOL_BLOCKS};
 use crate::time::{Instant, Tick};
 
@@ -349,9 +349,7 @@ impl<D: Device> Store<D> {
             return Err(StartError::Device(DeviceError::Io));
         };
         let head = Head::read(&self.scratch);
-        let waiting = layout::states(&self.scratch, usize::from(head.recipients))
-            .filter(|state| *state == RecipientState::Waiting)
-            .count();
+        let (waiting, owed) = layout::counts(&self.scratch, usize::from(head.recipients));
         let data_octets = head.content_octets.saturating_sub(u64::from(head.envelope_octets));
         let entry = Entry {
             state: State::Live,
@@ -364,7 +362,8 @@ impl<D: Device> Store<D> {
             accepted: head.accepted,
             data_octets: u32::try_from(data_octets).unwrap_or(u32::MAX),
             recipients: head.recipients,
-            waiting: waiting as u16,
+            waiting,
+            owed,
             link: 0,
         };
         self.table.put(message, &entry);

@@ -1,5 +1,5 @@
 //! From the smarthost's verdict to the final free: what has become of each recipient is written to a new
-//! head, and the message is freed when all have it.
+//! head, and the message is freed when all have it, or their failure was noticed.
 //!
 //! Rules 2 to 4 of `store.rs` are kept here: copy on write, the tombstone, the free that is owed.
 
@@ -14,9 +14,9 @@ use super::{
 /// What is left of a message after some of its recipients were settled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Settled {
-    /// Nothing: all recipients have it, the message is gone.
+    /// Nothing: there is no more to do for any recipient, the message is gone.
     Removed,
-    /// Recipients wait still.
+    /// Recipients wait still; a notice about others may be owed ([`super::Facts::owed`]).
     Waiting,
     /// None waits, some failed: it is kept for its notice.
     Failed,
@@ -79,16 +79,20 @@ impl<D: Device> Store<D> {
             entry.state == State::Live && !entry.is_owned && states.len() == usize::from(entry.recipients)
         );
         let waiting = states.iter().filter(|state| **state == RecipientState::Waiting).count();
-        if states.iter().all(|state| *state == RecipientState::Delivered) {
+        let owed = states.iter().filter(|state| state.owes_notice()).count();
+        if states.iter().all(|state| state.is_settled()) {
             self.free(message);
             return Ok(Settled::Removed);
         }
-        if waiting < usize::from(entry.waiting) {
+        if waiting < usize::from(entry.waiting) || owed != usize::from(entry.owed) {
             if self.rewrite_head(message, states, replies)? == Rewritten::NotReadable {
                 self.set_aside(message);
                 return Ok(Settled::SetAside);
             }
-            self.table.change(message, |entry| entry.waiting = waiting as u16);
+            self.table.change(message, |entry| {
+                entry.waiting = waiting as u16;
+                entry.owed = owed as u16;
+            });
         }
         Ok(if waiting > 0 { Settled::Waiting } else { Settled::Failed })
     }
@@ -146,6 +150,7 @@ impl<D: Device> Store<D> {
         let entry = self.table.change(message, |entry| {
             entry.state = State::FreeOwed;
             entry.waiting = 0;
+            entry.owed = 0;
         });
         self.frees_owed += 1;
         if !self.is_failing() {

@@ -89,6 +89,8 @@ pub struct Facts {
     pub recipients: u16,
     /// Those of them that are still to be relayed.
     pub waiting: u16,
+    /// Those of them about whom a notice is owed.
+    pub owed: u16,
 }
 
 /// An old head whose successor is written but not durable.

@@ -17,7 +17,7 @@ pub(super) enum State {
     Live,
     /// Its sync failed; it will never be delivered.
     Refused,
-    /// All its recipients have it, but the free could not be written.
+    /// There is no more to do for it, but the free could not be written.
     FreeOwed,
     /// Damaged: kept out of use.
     Aside,
@@ -41,6 +41,8 @@ pub(super) struct Entry {
     pub data_octets: u32,
     pub recipients: u16,
     pub waiting: u16,
+    /// Recipients about whom a notice is owed.
+    pub owed: u16,
     /// The next in the list that this entry stands in (vacant, or committed), plus one; 0 at the end.
     pub link: u32,
 }
@@ -61,6 +63,7 @@ impl Entry {
         data_octets: 0,
         recipients: 0,
         waiting: 0,
+        owed: 0,
         link: 0,
     };
 
@@ -71,6 +74,7 @@ impl Entry {
             octets: u64::from(self.data_octets),
             recipients: self.recipients,
             waiting: self.waiting,
+            owed: self.owed,
         }
     }
 
@@ -85,7 +89,7 @@ impl Entry {
             State::Aside => 6,
         };
         [
-            state | u32::from(self.is_owned) << 8,
+            state | u32::from(self.is_owned) << 8 | u32::from(self.owed) << 16,
             self.id.epoch,
             self.id.counter,
             self.head,
@@ -111,7 +115,7 @@ impl Entry {
                 5 => State::FreeOwed,
                 _ => State::Aside,
             },
-            is_owned: words[0] >> 8 == 1,
+            is_owned: words[0] >> 8 & 1 == 1,
             id: MessageId { epoch: words[1], counter: words[2] },
             head: words[3],
             first: words[4],
@@ -121,6 +125,7 @@ impl Entry {
             data_octets: words[9],
             recipients: words[10] as u16,
             waiting: (words[10] >> 16) as u16,
+            owed: (words[0] >> 16) as u16,
             link: words[11],
         }
     }

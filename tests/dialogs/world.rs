@@ -9,7 +9,7 @@ use postern::config::Config;
 use postern::limits::{INPUT_OCTETS, OUTPUT_OCTETS, RECEIVER_SESSIONS};
 use postern::receiver::{Peer, Session};
 use postern::smtp::Next;
-use postern::spool::{Envelope, MessageIndex, Protocol, Reader, Start, Store};
+use postern::spool::{Envelope, MessageIndex, Protocol, Reader, Recipient, Start, Store};
 use postern::time::{Duration, Instant, Now, Wall};
 
 use crate::disk::{Disk, Random};
@@ -174,13 +174,13 @@ impl World {
         Ok(String::from_utf8_lossy(&rest[..end]).into_owned())
     }
 
-    pub(crate) fn last_message(&mut self) -> (Envelope, Vec<String>, Vec<u8>) {
+    pub(crate) fn last_message(&mut self) -> (Envelope, Vec<Recipient>, Vec<u8>) {
         let message = *self.committed.last().expect("a message was queued");
         let mut reader = Reader::new();
         let envelope = reader.open(&mut self.store, message).expect("no damage");
         let (mut recipients, mut mail_data) = (Vec::new(), Vec::new());
         while let Some(recipient) = reader.next_recipient(&mut self.store).expect("no damage") {
-            recipients.push(String::from_utf8_lossy(&recipient.forward_path).into_owned());
+            recipients.push(recipient);
         }
         loop {
             let run = reader.mail_data(&mut self.store).expect("no damage");

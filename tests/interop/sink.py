@@ -13,6 +13,8 @@ output:
     rcpt_max     further recipients of a transaction get 452
     later        true: see below
     refuse       true: see below
+    refusal      the reply to a recipient that is refused, its octets as latin-1
+    no_null      true: MAIL with the null reverse-path gets 501
 
 Recipients that begin with `refused` get 550; with `later`, 451 while `later` is true. Senders that begin
 with `baddata` get 554 at the end of their data. `refuse` true: all recipients get 550.
@@ -72,7 +74,14 @@ class Sink:
             self.process = None
 
     def records(self):
-        """All transactions so far, oldest first."""
+        """All transactions so far, oldest first, but for notices."""
+        return [record for record in self.all_records() if record.sender]
+
+    def notices(self):
+        """Those with the null reverse-path."""
+        return [record for record in self.all_records() if not record.sender]
+
+    def all_records(self):
         path = self.folder / "records"
         if path.exists():
             with open(path, "rb") as file:
@@ -113,11 +122,11 @@ class Sink:
     def wait_quiet(self, seconds=0.5, longest=30):
         """Waits until nothing has arrived for `seconds`."""
         deadline = time.monotonic() + longest
-        count, since = len(self.records()), time.monotonic()
+        count, since = len(self.all_records()), time.monotonic()
         while time.monotonic() < min(since + seconds, deadline):
             time.sleep(0.02)
-            if len(self.records()) != count:
-                count, since = len(self.records()), time.monotonic()
+            if len(self.all_records()) != count:
+                count, since = len(self.all_records()), time.monotonic()
 
 
 class Connection:
@@ -210,7 +219,11 @@ class Connection:
             self.faults.append(f"out of order or malformed: {line[:80]!r}")
             self.reply("503 5.5.1 bad sequence")
             return
-        self.sender, self.recipients, self.offered = line[11 : line.index(">")], [], 0
+        sender = line[11 : line.index(">")]
+        if not sender and self.server.behaviour["no_null"]:
+            self.reply("501 5.1.7 Invalid MAIL FROM address provided")
+            return
+        self.sender, self.recipients, self.offered = sender, [], 0
         self.reply("250 2.1.0 ok")
 
     def rcpt(self, line):
@@ -221,7 +234,7 @@ class Connection:
             return
         recipient = line[9 : line.index(">")]
         if recipient.startswith("refused") or behaviour["refuse"]:
-            self.reply("550 5.1.1 no such mailbox")
+            self.reply(behaviour["refusal"])
         elif recipient.startswith("later") and behaviour["later"]:
             self.reply("451 4.2.1 not now")
         elif behaviour["rcpt_max"] and len(self.recipients) >= behaviour["rcpt_max"]:
@@ -282,6 +295,8 @@ class Server:
             "rcpt_max": 0,
             "later": False,
             "refuse": False,
+            "refusal": "550 5.1.1 no such mailbox",
+            "no_null": False,
         }
         self.selector = selectors.EpollSelector()
         self.listener = socket.create_server(("127.0.0.1", port), backlog=128)

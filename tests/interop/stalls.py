@@ -161,8 +161,8 @@ def partly_delivered(world):
 
 @check("full.refused", 120)
 def refused(world):
-    """A spool full of mail that is refused for good: the relay answers, defers new mail properly, keeps
-    relaying, starts again.
+    """A flood of mail that is refused for good, over a small spool: the relay answers, defers new mail
+    properly, keeps relaying, tells a bounded number of senders, starts again, and is empty in the end.
     """
     sink = Sink(world, free_port()).start()
     relay = Relay(world, sink.port, size="1MiB").start()
@@ -178,17 +178,17 @@ def refused(world):
         reply = session.transaction(make(number))
         expect(
             reply.code in (250, 452),
-            f"with a spool full of refused mail a client got {reply.code} {reply.text}",
+            f"amid refused mail a client got {reply.code} {reply.text}",
         )
         if reply.code == 250:
             accepted.append(make(number))
         refusals += reply.code == 452
     good = [mail.Message(m.sender, m.recipients[1:], m.data) for m in accepted]
     expect(sink.wait_for(good, 30), "recipients that the smarthost takes did not get their mail")
-    for _ in range(2):
+    for number in (9998, 9999):
         relay.kill()
         relay.start()
-        reply = load.Session(relay.port).transaction(make(9999))
+        reply = load.Session(relay.port).transaction(make(number))
         expect(reply.code in (250, 452), f"after a restart a client got {reply.code} {reply.text}")
     sink.wait_quiet(1)
     expect(all(not to.startswith("refused") for _, to in sink.delivered()), "a refused recipient got it")
@@ -198,7 +198,13 @@ def refused(world):
     time.sleep(2)
     cpu = relay.cpu_seconds() - cpu
     expect(cpu < 0.3, f"the relay with a full spool and nothing to do used {cpu:.2f} s of CPU in 2 s")
-    return f"{len(accepted)} accepted, {refusals} answered 452"
+    told = len(sink.notices())
+    # Sixty in an hour of each of the three runs.
+    expect(0 < told <= 180, f"{told} notices about {len(accepted)} messages")
+    large = mail.alert(10_000, 450_000, "large", 1, world.seed)
+    reply = load.Session(relay.port).transaction(large)
+    expect(reply.code == 250, f"refused mail still takes room: {reply.code} {reply.text}")
+    return f"{len(accepted)} accepted, {refusals} answered 452, {told} notices"
 
 
 @check("full.halves", 120)

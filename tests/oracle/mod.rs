@@ -33,6 +33,7 @@ use message::{Shape, envelope, mail_data, recipient};
 const WAITING: u8 = 0;
 const DELIVERED: u8 = 1;
 const FAILED: u8 = 2;
+const NOTICED: u8 = 3;
 
 /// Where a message stands, as its client knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -84,7 +85,8 @@ pub(crate) enum Op {
     Commit,
     /// Six seconds pass and a turn ends: frees become durable.
     Rest,
-    /// The first waiting recipient of the live message at this place has it, or failed.
+    /// The first waiting recipient of the live message at this place has it, or failed; where some failed
+    /// before, their notice has gone out instead of the success.
     SettleOne { place: usize, is_failure: bool },
     /// So do all that wait; where none waits and some failed, the notice has gone out.
     SettleAll { place: usize, is_failure: bool },
@@ -397,8 +399,10 @@ impl World {
             let mut states = known.history[known.history.len() - 1].clone();
             let waiting = states.iter().filter(|state| **state == WAITING).count();
             match (waiting, is_all) {
-                (0, true) if !is_failure => states.fill(DELIVERED),
-                (0, _) | (1, false) => return Ok(false),
+                (0, true) if !is_failure => notice(&mut states),
+                (0, _) => return Ok(false),
+                (_, false) if !is_failure && states.contains(&FAILED) => notice(&mut states),
+                (1, false) => return Ok(false),
                 _ => {
                     let state = if is_failure { FAILED } else { DELIVERED };
                     let count = if is_all { waiting } else { 1 };
@@ -515,10 +519,16 @@ impl World {
     }
 }
 
+/// The notice about those who failed has gone out.
+fn notice(states: &mut [u8]) {
+    states.iter_mut().filter(|state| **state == FAILED).for_each(|state| *state = NOTICED);
+}
+
 fn states_of(states: &[u8]) -> Vec<RecipientState> {
     let state = |state: &u8| match *state {
         WAITING => RecipientState::Waiting,
         DELIVERED => RecipientState::Delivered,
+        NOTICED => RecipientState::Noticed,
         _ => RecipientState::Failed { reply: 0 },
     };
     states.iter().map(state).collect()

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use postern::spool::{BLOCK_OCTETS, MessageIndex, RecipientState, Recovery};
 
 use super::message::{Found, Shape, envelope, identify};
-use super::{DELIVERED, FAILED, Mishap, Op, Stage, Verdict, WAITING, World, replies_of};
+use super::{DELIVERED, FAILED, Mishap, NOTICED, Op, Stage, Verdict, WAITING, World, replies_of};
 
 /// Blocks of the spool that the cost of a message is measured in.
 const MEASURE_BLOCKS: u32 = 64;
@@ -113,6 +113,7 @@ impl World {
         let is_as_written = facts.octets == shape.octets as u64
             && facts.recipients == shape.recipients
             && usize::from(facts.waiting) == waiting
+            && usize::from(facts.owed) == states.iter().filter(|state| **state == FAILED).count()
             && facts.accepted.0 == known.accepted_ms
             && shape == known.shape;
         if !is_as_written {
@@ -200,13 +201,14 @@ fn cost(shape: Shape) -> u64 {
 }
 
 fn is_done(states: &[u8]) -> bool {
-    states.iter().all(|state| *state == DELIVERED)
+    states.iter().all(|state| matches!(*state, DELIVERED | NOTICED))
 }
 
 pub(super) fn state_octet(state: &RecipientState) -> u8 {
     match state {
         RecipientState::Waiting => WAITING,
         RecipientState::Delivered => DELIVERED,
-        RecipientState::Failed { .. } => FAILED,
+        RecipientState::Failed { .. } | RecipientState::Relayed => FAILED,
+        RecipientState::Noticed => NOTICED,
     }
 }

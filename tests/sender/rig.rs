@@ -218,6 +218,8 @@ impl Rig {
                 RecipientState::Waiting => line.push('w'),
                 RecipientState::Delivered => line.push('D'),
                 RecipientState::Failed { reply } => line.push_str(&format!("F{reply}")),
+                RecipientState::Noticed => line.push('N'),
+                RecipientState::Relayed => line.push('R'),
             }
         }
         for reply in attempt.replies {
@@ -227,7 +229,7 @@ impl Rig {
             line.push_str(&format!(" later {} {}", reply.code, String::from_utf8_lossy(&reply.text)));
         }
         let has_waiting = attempt.states.contains(&RecipientState::Waiting);
-        let has_failed = attempt.states.iter().any(|state| matches!(state, RecipientState::Failed { .. }));
+        let has_failed = attempt.states.iter().any(|state| state.owes_notice());
         if attempt.is_changed {
             let settled =
                 self.store.settle(attempt.message, attempt.states, attempt.replies).expect("there is room");

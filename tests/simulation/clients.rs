@@ -1,7 +1,8 @@
 //! The clients: one state machine that follows the protocol as closely as its kind does.
 //!
-//! A client knows of each reply what it answers, whatever it has sent ahead; only one that floods does not, and neither
-//! reads nor believes. Each attempt to hand a message over is a submission of its own, known to the oracle.
+//! A client knows of each reply what it answers, whatever it has sent ahead; only one that floods does not,
+//! and neither reads nor believes. Each attempt to hand a message over is a submission of its own, known to
+//! the oracle.
 
 use std::collections::VecDeque;
 
@@ -263,6 +264,10 @@ impl Client {
         }
     }
 
+    fn hello(&self) -> &'static str {
+        if self.is_extended { "EHLO" } else { "HELO" }
+    }
+
     fn say(&mut self, line: &str, awaited: Awaited) {
         self.output.extend_from_slice(line.as_bytes());
         self.output.extend_from_slice(b"\r\n");
@@ -286,8 +291,7 @@ impl Client {
         let is_good = code / 100 == 2;
         match awaited {
             Awaited::Greeting if is_good => {
-                let word = if self.is_extended { "EHLO" } else { "HELO" };
-                self.say(&format!("{word} c{}.example", self.host), Awaited::Hello);
+                self.say(&format!("{} c{}.example", self.hello(), self.host), Awaited::Hello);
             }
             Awaited::Hello if is_good => self.next_message(random, oracle),
             Awaited::Mail(at) if self.kind != Kind::Pipelining => {
@@ -300,9 +304,18 @@ impl Client {
             Awaited::Mail(_) => {}
             Awaited::Rcpt(at, recipient) => {
                 oracle.recipient_answered(at, recipient, code);
-                if self.kind != Kind::Pipelining && recipient + 1 < oracle.recipients(at) {
+                if self.kind == Kind::Pipelining {
+                    return;
+                }
+                if random.chance(30) {
+                    // It changes its mind, in one of the ways to do so.
+                    let hello = format!("{} c{}.example", self.hello(), self.host);
+                    let ways = ["RSET", &hello];
+                    self.say(random.pick(&ways), Awaited::Other);
+                    self.next_message(random, oracle);
+                } else if recipient + 1 < oracle.recipients(at) {
                     self.say_recipient(at, recipient + 1);
-                } else if self.kind != Kind::Pipelining {
+                } else {
                     self.say("DATA", Awaited::Data(at));
                 }
             }
@@ -410,8 +423,8 @@ impl Client {
         self.ends.push_back((self.output.len(), at));
     }
 
-    /// All that a flooding client ever says. Its mail has no tricks in it: where a message is refused, its mail data
-    /// becomes commands, as it must.
+    /// All that a flooding client ever says. Its mail has no tricks in it: where a message is refused, its
+    /// mail data becomes commands, as it must.
     fn flood(&mut self, random: &mut Random, oracle: &mut Oracle) {
         self.say(&format!("EHLO c{}.example", self.host), Awaited::Other);
         for _ in 0..self.messages.min(2) {

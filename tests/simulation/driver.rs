@@ -1,8 +1,9 @@
-//! What the event loop is to the relay: moves octets, takes clients in, opens connections, ends turns. It calls the relay
-//! in the order in which `net/event_loop.rs` and `net/connection.rs` do, over pipes instead of sockets.
+//! What the event loop is to the relay: moves octets, takes clients in, opens connections, ends turns. It
+//! calls the relay in the order in which `net/event_loop.rs` and `net/connection.rs` do, over pipes instead
+//! of sockets.
 //!
-//! Left out: sockets' edge-triggered readiness. Here a connection is pumped in each turn in which something could move.
-//! Once the disk is frozen the process is as good as dead: nothing leaves any more.
+//! Left out: sockets' edge-triggered readiness. Here a connection is pumped in each turn in which something
+//! could move. Once the disk is frozen the process is as good as dead: nothing leaves any more.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr};
@@ -122,7 +123,8 @@ impl Driver {
         dialled
     }
 
-    /// When the loop has something to do though no peer does anything more; `instant` gives what the clock says at `ms`.
+    /// When the loop has something to do though no peer does anything more; `instant` gives what the clock
+    /// says at `ms`.
     pub(crate) fn wakes_at(&self, turn: &mut Turn<'_>, ms_of: impl Fn(Instant) -> Ms) -> Option<Ms> {
         let mut wakes: Vec<Ms> = Vec::new();
         for index in 0..LINKS {

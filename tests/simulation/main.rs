@@ -1,14 +1,16 @@
-//! The simulator: the relay as it is, in a world made of one seed. `SIM_SEED=7 cargo test --test simulation` replays a
-//! seed and tells what happens; `SIM_SEEDS` and `SIM_STEPS` say how many seeds run for how many steps, `SIM_START` where
-//! they begin, and `SIM_MINUTES` runs until that time is over.
+//! The simulator: the relay as it is, in a world made of one seed. `SIM_SEED=7 cargo test --test simulation`
+//! replays a seed and tells what happens; `SIM_SEEDS` and `SIM_STEPS` say how many seeds run for how many
+//! steps, `SIM_START` where they begin, and `SIM_MINUTES` runs until that time is over.
 //!
-//! Each kind of actor has a file: [`clients`], [`smarthosts`], the network ([`net`]), the disk ([`disk`]), the event loop
-//! ([`driver`]). [`world`] steps them, [`oracle`] judges, [`swarm`] says how much of what a seed has. A new actor is a file
-//! with `wakes_at` and `act`, a line in `world.rs` for each, and its draws in `swarm.rs`.
+//! Each kind of actor has a file: [`clients`], [`smarthosts`], the network ([`net`]), the disk ([`disk`]),
+//! the event loop ([`driver`]). [`world`] steps them, [`oracle`] judges, [`swarm`] says how much of what a
+//! seed has. A new actor is a file with `wakes_at` and `act`, a line in `world.rs` for each, and its draws in
+//! `swarm.rs`.
 mod clients;
 #[path = "../disk/mod.rs"]
 mod disk;
 mod driver;
+mod figures;
 mod mail;
 mod net;
 mod oracle;
@@ -23,7 +25,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, Once};
 use std::time::{Duration, Instant};
 
-use world::{Figures, World};
+use figures::Figures;
+use world::World;
 
 const SEEDS: u64 = 600;
 const STEPS: u64 = 2000;

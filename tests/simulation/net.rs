@@ -1,7 +1,8 @@
-//! The simulated network: one connection is two pipes, and a pipe is pieces with the time at which they arrive.
+//! The simulated network: one connection is two pipes, and a pipe is pieces with the time at which they
+//! arrive.
 //!
-//! A piece is split off at random, is late at random, and stalls at random, but the order stays. A reader gets one piece
-//! a call at most. An end comes behind the pieces, or, as a reset, instead of some of them.
+//! A piece is split off at random, is late at random, and stalls at random, but the order stays. A reader
+//! gets one piece a call at most. An end comes behind the pieces, or, as a reset, instead of some of them.
 
 use std::collections::VecDeque;
 

@@ -1,12 +1,15 @@
-//! What must be true: knows what each client sent and was told, and what the smarthost took, and never looks into the
-//! relay but through what the spool says of itself.
+//! What must be true: knows what each client sent and was told, and what the smarthost took, and never looks
+//! into the relay but through what the spool says of itself.
 //!
-//! Its verdicts, each with the word that a failure prints first:
-//! - LOSS: a message answered 250 is not in the spool, though a recipient has neither got it nor been refused.
+//! Its verdicts, each with the word that a failure prints first (others are PROTOCOL in `smarthosts.rs`,
+//! OUTPUT in `driver.rs`, and SLOTS, BLOCKS, BUSY, AGE, ASIDE, START in `world.rs`):
+//! - LOSS: a message answered 250 is not in the spool, though a recipient has neither got it nor been
+//!   refused it.
 //! - REVIVED: a message that was refused, or never ended, is delivered.
 //! - TWICE: a recipient gets a message again though nothing had happened that excuses it.
 //! - OCTETS: what came out is not what went in.
 //! - PATH: the wrong reverse-path or recipient, a mixture of messages, or a smuggled one.
+//! - NOTICE: a notice about somebody who did not fail, or of another form than RFC 3464's.
 //! - REPLY: a client was told what can't be.
 
 use std::collections::BTreeMap;
@@ -85,7 +88,7 @@ pub(crate) struct Figures {
     pub(crate) refused: u64,
     pub(crate) delivered: u64,
     pub(crate) duplicates: u64,
-    pub(crate) failed: u64,
+    pub(crate) noticed: u64,
 }
 
 /// The oracle.
@@ -103,6 +106,8 @@ pub(crate) struct Oracle {
     pub(crate) give_up_ms: Ms,
     /// Blocks have rotted: messages may be set aside.
     pub(crate) is_weak: bool,
+    /// The configuration has it so.
+    pub(crate) refuses_bare_lf: bool,
     /// Some smarthosts don't offer 8BITMIME: mail that needs it fails.
     pub(crate) may_lack_8bit: bool,
     pub(crate) figures: Figures,
@@ -151,7 +156,8 @@ impl Oracle {
         submission.ended_at = now;
     }
 
-    /// The client has read the reply to the end of the mail data. `is_of_this_run`: the relay that gave it lives.
+    /// The client has read the reply to the end of the mail data. `is_of_this_run`: the relay that gave it
+    /// lives.
     pub(crate) fn answered(&mut self, at: usize, code: u16, text: &str, is_of_this_run: bool) {
         let submission = &mut self.submissions[at];
         let is_due = submission.stage == Stage::Ended || code == 421 && submission.stage == Stage::Open;
@@ -170,7 +176,8 @@ impl Oracle {
             }
             return;
         }
-        assert!(!submission.mail.has_bare_cr, "REPLY: bare CR was accepted (submission {at})");
+        let is_bad = submission.mail.has_bare_cr || self.refuses_bare_lf && submission.mail.has_bare_lf;
+        assert!(!is_bad, "REPLY: bare CR or LF was accepted (submission {at})");
         let id = text.strip_prefix("2.0.0 Queued as ").and_then(parse_id);
         let id = id.unwrap_or_else(|| panic!("REPLY: no id in {text:?}"));
         assert!(submission.id.is_none_or(|known| known == id), "REPLY: another id (submission {at})");
@@ -183,8 +190,8 @@ impl Oracle {
         self.open.push(at);
     }
 
-    /// The smarthost takes a message, and says so if nothing comes between. `is_late`: the relay has given the connection
-    /// up meanwhile, and may have sent the message again over another.
+    /// The smarthost takes a message, and says so if nothing comes between. `is_late`: the relay has given
+    /// the connection up meanwhile, and may have sent the message again over another.
     pub(crate) fn delivered(
         &mut self,
         reverse_path: &str,
@@ -310,26 +317,59 @@ impl Oracle {
         }
         let unsettled = accepted().filter(|r| !r.may_be_delivered && !r.may_be_failed).count();
         let id = submission.id.expect("accepted with an id");
+        let may_fail_unrefused = self.may_fail_unrefused(submission, now);
         let Some(known) = live.get(&id) else {
-            panic!("LOSS: submission {at}, {id:x?}: {undelivered} recipients have not got it");
+            // Whoever failed was told of, or may not be.
+            assert!(
+                unsettled == 0 || may_fail_unrefused,
+                "LOSS: submission {at}, {id:x?}: {unsettled} recipients have not got it"
+            );
+            return false;
         };
-        let is_unsendable = submission.mail.is_8bit && self.may_lack_8bit;
-        // Only time makes a recipient fail that the smarthost did not refuse.
-        let may_be_given_up = now.saturating_sub(submission.ended_at) >= self.give_up_ms;
         assert!(
-            known.waiting >= unsettled || may_be_given_up || is_unsendable,
+            known.waiting >= unsettled || may_fail_unrefused,
             "LOSS: submission {at}, {id:x?}: {unsettled} recipients are unsettled, {} wait",
             known.waiting
         );
         true
     }
 
-    /// The end of the run: nothing waits any more.
-    pub(crate) fn finish(&mut self, live: &BTreeMap<(u32, u32), Live>) {
-        self.figures.failed = live.len() as u64;
-        for (id, known) in live {
-            assert_eq!(known.waiting, 0, "STUCK: {id:x?} still waits");
+    /// True when a recipient may fail that the smarthost did not refuse: its time is over, or it can't be
+    /// sent.
+    fn may_fail_unrefused(&self, submission: &Submission, now: Ms) -> bool {
+        submission.mail.is_8bit && self.may_lack_8bit
+            || now.saturating_sub(submission.ended_at) >= self.give_up_ms
+    }
+
+    /// The smarthost takes a notice to the reverse-path of a submission.
+    pub(crate) fn noticed(&mut self, at: usize, data: &[u8], now: Ms) {
+        self.figures.noticed += 1;
+        let submission = &self.submissions[at];
+        let text = String::from_utf8_lossy(data);
+        assert!(
+            matches!(submission.stage, Stage::Ended | Stage::Accepted | Stage::Doubtful),
+            "NOTICE: {text}"
+        );
+        for field in
+            ["\r\nAuto-Submitted: auto-replied\r\n", "report-type=delivery-status;", "\r\nAction: failed\r\n"]
+        {
+            assert!(text.contains(field), "NOTICE: no {field:?} in {text}");
         }
+        assert!(data.len() < 64 * 1024 && text.ends_with("--\r\n"), "NOTICE: {text}");
+        for line in text.lines().filter(|line| line.starts_with("Final-Recipient:")) {
+            let named = line.rsplit(' ').next().and_then(mail::named);
+            let recipient =
+                named.filter(|(of, _)| *of == at).map(|(_, recipient)| &submission.recipients[recipient]);
+            let may_have_failed = recipient.is_some_and(|r| {
+                r.is_accepted != Some(false) && (r.may_be_failed || self.may_fail_unrefused(submission, now))
+            });
+            assert!(may_have_failed, "NOTICE: {line} of submission {at}: {recipient:?}");
+        }
+    }
+
+    /// The end of the run: nothing waits any more, and whoever failed was told of.
+    pub(crate) fn finish(&self, live: &BTreeMap<(u32, u32), Live>) {
+        assert!(live.is_empty(), "STUCK: {live:x?}");
     }
 }
 

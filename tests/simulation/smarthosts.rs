@@ -1,5 +1,5 @@
-//! The smarthost, one value for each of its connections: an SMTP server that takes, refuses, drops, stalls and babbles as
-//! the run's draws say, and holds the relay to the protocol.
+//! The smarthost, one value for each of its connections: an SMTP server that takes, refuses, drops, stalls
+//! and babbles as the run's draws say, and holds the relay to the protocol.
 
 use std::collections::VecDeque;
 
@@ -246,7 +246,8 @@ impl Smarthost {
         } else {
             if random.chance(self.habits.garbage) {
                 self.is_babbling = true;
-                // Nothing that could be taken for the reply to another command: then all that follows is a lie.
+                // Nothing that could be taken for the reply to another command: then all that follows is a
+                // lie.
                 let garbage = random.pick(&["\u{7f}\u{1}garbage", "999 x", "25", "2 50 ok"]);
                 self.say(random, now, garbage, None);
             }
@@ -328,7 +329,10 @@ impl Smarthost {
             assert!(self.has_pipelining, "PROTOCOL: RCPT behind a refused MAIL");
             return self.say(random, now, "503 5.5.1 MAIL first", None);
         }
-        let named = mail::named(path).unwrap_or_else(|| panic!("PATH: nobody sent to {path}"));
+        // A notice goes to a reverse-path.
+        let is_notice = self.reverse_path.as_deref() == Some("") && mail::submitted(path).is_some();
+        let named = mail::named(path);
+        assert!(named.is_some() || is_notice, "PATH: nobody sent to {path}");
         if self.recipients.len() >= self.recipients_max {
             let refusal = random.pick(&["452 4.5.3 too many", "552 5.5.3 too many"]);
             return self.say(random, now, refusal, None);
@@ -338,7 +342,7 @@ impl Smarthost {
             return self.say(random, now, refusal, None);
         }
         if random.chance(self.habits.permanent[RCPT]) {
-            return self.say(random, now, "550 5.1.1 nobody", Some(Told::Refused(vec![named])));
+            return self.say(random, now, "550 5.1.1 nobody", named.map(|named| Told::Refused(vec![named])));
         }
         self.recipients.push(path.to_owned());
         self.say(random, now, "250 2.1.5 ok", None);
@@ -407,14 +411,21 @@ impl Smarthost {
         }
         let size = declared.unwrap_or(data.len() as u64);
         assert_eq!(size, data.len() as u64, "PROTOCOL: SIZE and octets");
-        let told = oracle.delivered(&reverse_path, &self.recipients, data, self.is_given_up);
+        let told = match mail::submitted(&self.recipients[0]) {
+            Some(at) => {
+                assert_eq!(self.recipients.len(), 1, "PATH: a notice to several");
+                oracle.noticed(at, data, now);
+                None
+            }
+            None => Some(oracle.delivered(&reverse_path, &self.recipients, data, self.is_given_up)),
+        };
         trace!("smarthost: takes {told:?}");
         self.reset();
         if random.chance(self.habits.drops_behind_dot / 2) {
             self.state = State::Over;
             return;
         }
-        self.say(random, now, "250 2.0.0 taken", Some(told));
+        self.say(random, now, "250 2.0.0 taken", told);
     }
 }
 

@@ -1,93 +1,40 @@
 //! One run: the clocks, the disk's fate, who comes and goes, and the order of a step.
 //!
-//! A step is a turn of the relay's loop at the next time at which anybody has something to do. First the peers act, then
-//! the loop turns, then the oracle looks. When the steps are over the faults stop, time runs, and everything must come to
-//! rest: [`World::drain`].
+//! A step is a turn of the relay's loop at the next time at which anybody has something to do. First the
+//! peers act, then the loop turns, then the oracle looks. When the steps are over the faults stop, time runs,
+//! and everything must come to rest: [`World::drain`].
+
+mod faults;
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::path::Path;
 
 use postern::config::Config;
 use postern::limits::{RECEIVER_SESSIONS, SENDER_CONNECTIONS, SPOOL_BLOCKS};
 use postern::relay::Relay;
-use postern::spool::{BLOCK_OCTETS, BlockIndex, DeviceError, Start, StartError, Store};
+use postern::spool::{Start, StartError, Store};
 use postern::time::{Duration, Instant, Now, Tick, Wall};
 
 use crate::clients::{Client, Fate, KINDS};
-use crate::disk::{Call, Choice, Disk, Effect, Fault, Random};
+use crate::disk::{Disk, Random};
 use crate::driver::{Driver, Link, Turn};
-use crate::net::{End, Ms, Wire};
+use crate::figures::Figures;
+use crate::net::{Ms, Wire};
 use crate::oracle::{self, Live, Oracle};
 use crate::smarthosts::Smarthost;
 use crate::swarm::{Draw, Faults, Network, Smarthosts, Swarm};
 use crate::trace;
+use faults::Crash;
 
 /// Turns without progress at one time after which the loop is called busy.
 const IDLE_TURNS_MAX: u32 = 20;
 /// Steps in which all must come to rest when the faults have stopped.
 const DRAIN_STEPS_MAX: u64 = 60_000;
-/// What the queue clock may lose in a crash: it is written hourly, and a board may sleep for more than an hour.
+/// What the queue clock may lose in a crash: it is written hourly, and a board may sleep for more than an
+/// hour.
 const CLOCK_LOST_MAX: Duration = Duration::from_min(150);
 /// A wall clock that nobody has set shows less.
 const RELEASED_UNIX_S: u64 = 1_795_478_400;
-
-/// How the process ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Crash {
-    PowerCut,
-    Kill,
-    Stop,
-}
-
-/// What a run has seen.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Figures {
-    seeds: u64,
-    steps: u64,
-    crashes: u64,
-    faults: u64,
-    submitted: u64,
-    accepted: u64,
-    delivered: u64,
-    duplicates: u64,
-    failed: u64,
-    refused: u64,
-    drained_steps: u64,
-}
-
-impl Figures {
-    pub(crate) fn add(&mut self, other: &Self) {
-        self.seeds += other.seeds;
-        self.steps += other.steps;
-        self.crashes += other.crashes;
-        self.faults += other.faults;
-        self.submitted += other.submitted;
-        self.accepted += other.accepted;
-        self.delivered += other.delivered;
-        self.duplicates += other.duplicates;
-        self.failed += other.failed;
-        self.refused += other.refused;
-        self.drained_steps += other.drained_steps;
-    }
-}
-
-impl fmt::Display for Figures {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "seeds {}, steps {} and {} to drain", self.seeds, self.steps, self.drained_steps)?;
-        writeln!(f, "crashes {}, other faults {}", self.crashes, self.faults)?;
-        writeln!(
-            f,
-            "messages submitted {}, accepted {}, refused {}, kept as failed {}",
-            self.submitted, self.accepted, self.refused, self.failed
-        )?;
-        write!(
-            f,
-            "recipients delivered {}, of them again, for a known reason, {}",
-            self.delivered, self.duplicates
-        )
-    }
-}
 
 /// The world of one seed.
 pub(crate) struct World {
@@ -124,10 +71,13 @@ fn config(swarm: &Swarm) -> Config {
     let sessions = swarm.sessions.min(RECEIVER_SESSIONS);
     let connections = swarm.connections.min(SENDER_CONNECTIONS);
     let give_up = swarm.give_up_s;
+    let of_client = swarm.sessions_of_client.min(sessions);
+    let bare_lf = if swarm.refuses_bare_lf { "refuse" } else { "repair" };
     let text = format!(
         "hostname = \"relay.example\"\nlisten = [\"192.0.2.254:25\"]\nallow = [\"192.0.2.0/24\"]\n\
          [smarthost]\nhost = \"198.51.100.1\"\ntls = \"none\"\nconnections = {connections}\n\
-         [limits]\nsessions = {sessions}\n[retry]\ngive_up = \"{give_up}s\"\n"
+         [limits]\nsessions = {sessions}\nsessions_per_client = {of_client}\n\
+         [quirks]\nbare_lf = \"{bare_lf}\"\n[retry]\ngive_up = \"{give_up}s\"\n"
     );
     Config::parse(&text, Path::new("simulation.toml"), "relay.example")
         .unwrap_or_else(|error| panic!("the configuration is valid: {error}"))
@@ -167,6 +117,7 @@ impl World {
             swarm,
         };
         world.oracle.give_up_ms = swarm.give_up_s * 1000;
+        world.oracle.refuses_bare_lf = swarm.refuses_bare_lf;
         world.oracle.may_lack_8bit = swarm.smarthosts.no_8bit + swarm.smarthosts.hello > 0;
         world.start();
         world
@@ -226,6 +177,14 @@ impl World {
             }
         }
         self.oracle.finish(&self.live());
+        let balance = self.relay.as_ref().map(|relay| relay.spool().balance()).unwrap_or_default();
+        let is_returned =
+            balance.promised == 0 && (balance.in_messages > 0 || balance.free == balance.blocks);
+        assert!(is_returned || self.oracle.is_weak, "BLOCKS: not all came back: {balance:?}");
+        assert!(
+            balance.in_messages == 0 || !self.live().is_empty() || self.oracle.is_weak,
+            "BLOCKS: {balance:?}"
+        );
         // What is there must be there after one more start. What had rotted may be back.
         for crash in [Crash::PowerCut, Crash::Kill] {
             self.crash(crash);
@@ -245,7 +204,7 @@ impl World {
             accepted: of_oracle.accepted,
             delivered: of_oracle.delivered,
             duplicates: of_oracle.duplicates,
-            failed: of_oracle.failed,
+            noticed: of_oracle.noticed,
             refused: of_oracle.refused,
             ..self.figures
         }
@@ -258,8 +217,7 @@ impl World {
             && balance.limbo == 0
             && balance.superseded == 0
             && balance.drafts == 0;
-        let waits = self.live().values().any(|live| live.waiting > 0);
-        self.clients.is_empty() && self.smarthosts.is_empty() && is_blank && !waits
+        self.clients.is_empty() && self.smarthosts.is_empty() && is_blank && self.live().is_empty()
     }
 
     fn live(&self) -> BTreeMap<(u32, u32), Live> {
@@ -313,146 +271,6 @@ impl World {
             self.figures.faults += 1;
             self.now += self.random.pick(&[100, 3000, 400_000, 4_000_000]);
             trace!("the board slept");
-        }
-    }
-
-    fn break_something(&mut self) {
-        if self.disk_heals_at.is_some_and(|at| at <= self.now) {
-            trace!("the disk heals");
-            self.disk.heal();
-            self.disk_heals_at = None;
-        }
-        let faults = self.swarm.faults;
-        if self.random.chance(faults.wall_jumps) {
-            let unix_s = self.random.pick(&[0, 1_700_000_000, RELEASED_UNIX_S + 90_000, 2_085_978_496]);
-            trace!("the wall clock shows {unix_s}");
-            self.wall = (unix_s, self.now);
-            self.figures.faults += 1;
-        }
-        if self.random.chance(faults.writes) {
-            let effect = self.random.pick(&[Effect::Nothing, Effect::Half, Effect::Whole]);
-            self.plan(Call::Write, DeviceError::Io, effect);
-        }
-        if self.random.chance(faults.syncs) {
-            self.plan(Call::Sync, DeviceError::Io, Effect::Nothing);
-        }
-        if self.random.chance(faults.no_space) {
-            self.plan(Call::Write, DeviceError::NoSpace, Effect::Nothing);
-        }
-        if self.random.chance(faults.rot) {
-            self.rot();
-        }
-        if self.random.chance(faults.freezes) {
-            self.freezes_as = self.random.pick(&[Crash::PowerCut, Crash::Kill]);
-            self.disk.freeze_after(self.random.between(0, 12));
-        }
-        if self.relay.is_none() {
-            return;
-        }
-        if self.random.chance(faults.retries)
-            && let Some(mut relay) = self.relay.take()
-        {
-            relay.retry_all(&self.clocks());
-            self.relay = Some(relay);
-        }
-        for (per_mille, crash) in
-            [(faults.power_cuts, Crash::PowerCut), (faults.kills, Crash::Kill), (faults.stops, Crash::Stop)]
-        {
-            if self.random.chance(per_mille) {
-                self.crash(crash);
-                return;
-            }
-        }
-    }
-
-    fn plan(&mut self, call: Call, error: DeviceError, effect: Effect) {
-        let skip = self.random.between(0, 8);
-        let times = self.random.pick(&[1, 1, 2, 30]);
-        trace!("{call:?} is going to fail, {times} times after {skip}: {error}");
-        self.disk.fail(Fault { call, skip, times, error, effect });
-        let heals_at = self.now + self.random.pick(&[100, 5000, 200_000]);
-        self.disk_heals_at = Some(self.disk_heals_at.unwrap_or(heals_at).max(heals_at));
-        self.figures.faults += 1;
-    }
-
-    fn rot(&mut self) {
-        let Some(relay) = &self.relay else { return };
-        self.oracle.is_weak = true;
-        self.figures.faults += 1;
-        let at = BlockIndex(2 + self.random.below(relay.spool().blocks() as usize - 2) as u32);
-        trace!("{at:?} rots");
-        if self.random.chance(300) {
-            self.disk.make_unreadable(at);
-            let heals_at = self.now + 5000;
-            self.disk_heals_at = Some(self.disk_heals_at.unwrap_or(heals_at).max(heals_at));
-        } else {
-            let (place, bit) = (self.random.below(BLOCK_OCTETS), self.random.below(8));
-            self.disk.spoil(at, |block| block[place] ^= 1 << bit);
-        }
-    }
-
-    /// The process ends, one way or the other.
-    fn crash(&mut self, crash: Crash) {
-        trace!("crash: {crash:?}");
-        self.figures.crashes += 1;
-        if crash == Crash::Stop
-            && let Some(mut relay) = self.relay.take()
-        {
-            let now = self.clocks();
-            let mut turn = Turn {
-                relay: &mut relay,
-                disk: &self.disk,
-                wires: &mut self.wires,
-                random: &mut self.random,
-                ms: self.now,
-                now,
-            };
-            turn.relay.shut_down(&now);
-            self.driver.pump_touched(&mut turn);
-            if !self.disk.is_frozen() {
-                relay.close(&now);
-            }
-        }
-        self.tell();
-        if let Some(relay) = &self.relay {
-            self.tick = (relay.spool().tick(self.clocks().instant), relay.spool().messages().count() > 0);
-        }
-        self.relay = None;
-        self.run += 1;
-        for link in self.driver.links.iter().chain(&[]) {
-            if let Link::Open { wire, .. } = link {
-                let wire = self.wires.get_mut(wire).expect("an open connection has a wire");
-                if crash == Crash::PowerCut {
-                    wire.to_relay.abandon();
-                    wire.from_relay.finish(self.now, End::Reset, &mut self.random);
-                } else {
-                    wire.closed_by_relay(self.now, &mut self.random);
-                }
-            }
-        }
-        for (wire, _) in self.driver.backlog.drain(..) {
-            let wire = self.wires.get_mut(&wire).expect("a waiting client has a wire");
-            wire.closed_by_relay(self.now, &mut self.random);
-        }
-        self.driver.forget();
-        self.disk_heals_at = None;
-        if crash == Crash::PowerCut {
-            let choice = match self.random.below(4) {
-                0 => Choice::Oldest,
-                1 => Choice::Newest,
-                _ => Choice::Seeded(self.random.next()),
-            };
-            self.disk.power_cut(choice);
-        } else {
-            self.disk.kill();
-        }
-        self.oracle.crashed();
-        self.starts_at = self.now + self.random.pick(&[0, 100, 10_000, 1_000_000]);
-        if crash == Crash::PowerCut {
-            self.booted = self.starts_at.saturating_sub(self.random.between(0, 20_000));
-            if self.random.chance(300) {
-                self.wall = (0, self.starts_at);
-            }
         }
     }
 

@@ -1,0 +1,251 @@
+//! Notices about recipients that failed, or that were relayed to a smarthost which can't tell of their
+//! delivery (RFC 5321 6.1, RFC 3461 5, RFC 3464, RFC 6522, RFC 3834 5).
+//!
+//! A notice is no message of the spool: it is rendered from the original and what its head keeps of its
+//! recipients, piece by piece as the output has room. The reverse-path is null; where the smarthost refuses
+//! that, it is `admin`. From MAIL to the last reply a notice takes the same way as a message; how it is laid
+//! out stands in `report.rs`.
+use super::attempt::Fate;
+use super::report::{HeaderSection, PIECE_OCTETS_MAX, Report, Step};
+use super::session::{Session, State, Stop};
+use super::transaction::{Transaction, is_sendable};
+use super::{Ending, reason};
+use crate::buffer::Buffer;
+use crate::config::Config;
+use crate::limits::SENDER_OUTPUT_OCTETS;
+use crate::spool::{Damage, Device, MessageIndex, Recipient, RecipientState, Store};
+use crate::time::Now;
+
+const _: () = assert!(SENDER_OUTPUT_OCTETS >= PIECE_OCTETS_MAX);
+
+/// Whom a notice goes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Addressee {
+    /// The reverse-path of the message.
+    ReversePath,
+    /// `admin` of the configuration, which must be there.
+    Admin,
+}
+
+/// What a notice would be about.
+#[derive(Clone, Copy, Debug)]
+pub struct Subject<'a> {
+    /// The reverse-path of the message; empty for the null one.
+    pub reverse_path: &'a [u8],
+    /// Recipients whose fate is to be told; 0: nobody wants a notice.
+    pub recipients: u16,
+}
+
+/// The notice that is under way.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Notice {
+    to: Addressee,
+    /// The null reverse-path was refused.
+    is_from_admin: bool,
+    /// There is another reverse-path than the null one.
+    may_be_from_admin: bool,
+    /// When it was begun.
+    unix_s: u64,
+    /// One of the recipients failed; else all were relayed.
+    is_of_failure: bool,
+}
+
+impl Notice {
+    pub(super) const NONE: Self = Self {
+        to: Addressee::ReversePath,
+        is_from_admin: false,
+        may_be_from_admin: false,
+        unix_s: 0,
+        is_of_failure: false,
+    };
+}
+
+impl Session {
+    /// Opens `message` for a notice about it and says what there is to tell. Go on with
+    /// [`Session::begin_notice`] or [`Session::drop_notice`]. Damage leaves the session ready.
+    pub fn open_notice<D: Device>(
+        &mut self,
+        message: MessageIndex,
+        spool: &mut Store<D>,
+    ) -> Result<Subject<'_>, Damage> {
+        assert!(self.is_ready());
+        self.envelope = self.mail.open(spool, message)?;
+        self.record.begin(message, &spool.facts(message), Some(Fate::Waiting), spool)?;
+        self.notice = Notice::NONE;
+        let mut recipients = 0;
+        let mut index = 0;
+        loop {
+            match self.mail.next_recipient(spool) {
+                Ok(None) => break,
+                Ok(Some(recipient)) => {
+                    let is_told = self.is_told(index, &recipient);
+                    recipients += u16::from(is_told);
+                    let (state, _) = self.record.fate_of(index);
+                    self.notice.is_of_failure |= is_told && state != RecipientState::Relayed;
+                    index += 1;
+                }
+                Err(damage) => {
+                    self.record.forget();
+                    return Err(damage);
+                }
+            }
+        }
+        Ok(Subject { reverse_path: &self.envelope.reverse_path, recipients })
+    }
+
+    /// Begins to send the notice that was opened; go on with [`Session::advance`].
+    pub fn begin_notice(&mut self, to: Addressee, now: &Now, config: &Config) {
+        self.notice.to = to;
+        self.notice.may_be_from_admin = config.admin.is_some();
+        self.notice.unix_s = now.wall.unix_s;
+        self.recipients_max = 1;
+        if !is_sendable(self.addressee(config), false) {
+            let (code, text) = reason::FORWARD_PATH;
+            self.record.fail_rest(code, text);
+            self.record.finish(Ending::Tried);
+            return;
+        }
+        self.state = State::Transaction(Transaction::first(self.is_reset_owed));
+        self.arm(now);
+    }
+
+    /// The notice that was opened is not to be sent.
+    pub fn drop_notice(&mut self) {
+        self.record.drop_notice();
+    }
+
+    /// Whom the notice under way, or the last one, goes to.
+    pub fn addressee<'a>(&'a self, config: &'a Config) -> &'a [u8] {
+        match self.notice.to {
+            Addressee::ReversePath => &self.envelope.reverse_path,
+            Addressee::Admin => admin(config),
+        }
+    }
+
+    /// True when the fate of the recipient at `index` is to be told (RFC 3461 4.1).
+    fn is_told(&self, index: usize, recipient: &Recipient) -> bool {
+        match self.record.fate_of(index).0 {
+            RecipientState::Failed { .. } => recipient.notify.wants_failure(),
+            RecipientState::Relayed => true,
+            RecipientState::Waiting | RecipientState::Delivered | RecipientState::Noticed => false,
+        }
+    }
+
+    /// MAIL for the notice.
+    pub(super) fn write_notice_mail(&self, config: &Config, output: &mut Buffer<'_>) {
+        output.append(b"MAIL FROM:<");
+        if self.notice.is_from_admin {
+            output.append(admin(config));
+        }
+        output.append(b">");
+        if self.extensions.eight_bit_mime {
+            output.append(b" BODY=8BITMIME");
+        }
+        output.append(b"\r\n");
+    }
+
+    /// RCPT for the notice. One that has a reverse-path asks for no notice about itself.
+    pub(super) fn write_notice_recipient(&mut self, config: &Config, output: &mut Buffer<'_>) {
+        output.append(b"RCPT TO:<");
+        output.append(self.addressee(config));
+        let is_told_to_be_quiet = self.notice.is_from_admin && self.extensions.dsn;
+        output.append(if is_told_to_be_quiet { b"> NOTIFY=NEVER\r\n" } else { b">\r\n" });
+        self.record.ask(0, false);
+    }
+
+    /// MAIL with the null reverse-path was refused for good: true when the notice is to be tried once more,
+    /// from another one.
+    pub(super) fn falls_back(&mut self) -> bool {
+        let may = self.record.is_notice() && self.notice.may_be_from_admin && !self.notice.is_from_admin;
+        if may {
+            self.notice.is_from_admin = true;
+            self.record.try_again();
+        }
+        may
+    }
+
+    /// Writes the notice as far as the output has room; gives the step that comes next.
+    pub(super) fn write_notice<D: Device>(
+        &mut self,
+        mut step: Step,
+        config: &Config,
+        output: &mut Buffer<'_>,
+        spool: &mut Store<D>,
+    ) -> Result<Step, Stop> {
+        while step != Step::Done && output.room() >= PIECE_OCTETS_MAX {
+            step = self.write_piece(step, config, output, spool)?;
+        }
+        Ok(step)
+    }
+
+    fn write_piece<D: Device>(
+        &mut self,
+        step: Step,
+        config: &Config,
+        output: &mut Buffer<'_>,
+        spool: &mut Store<D>,
+    ) -> Result<Step, Stop> {
+        match step {
+            Step::Header => {
+                self.report(config).write_header(output);
+                Ok(Step::Introduction)
+            }
+            Step::Introduction => {
+                self.report(config).write_introduction(output);
+                self.record.has_sent_mail_data = true;
+                self.mail.open(spool, self.record.message)?;
+                Ok(Step::Text { next: 0 })
+            }
+            Step::Text { next } => {
+                let Some(recipient) = self.mail.next_recipient(spool)? else {
+                    self.report(config).write_status_start(output);
+                    self.mail.open(spool, self.record.message)?;
+                    return Ok(Step::Status { next: 0 });
+                };
+                if self.is_told(next, &recipient) {
+                    self.report(config).write_text(&recipient, self.record.fate_of(next).1, output);
+                }
+                Ok(Step::Text { next: next + 1 })
+            }
+            Step::Status { next } => {
+                let Some(recipient) = self.mail.next_recipient(spool)? else {
+                    self.report(config).write_header_section_start(output);
+                    return Ok(Step::HeaderSection(HeaderSection::START));
+                };
+                if self.is_told(next, &recipient) {
+                    self.report(config).write_status(&recipient, self.record.fate_of(next).1, output);
+                }
+                Ok(Step::Status { next: next + 1 })
+            }
+            Step::HeaderSection(mut section) => {
+                let octets = self.mail.mail_data(spool)?;
+                let is_end = octets.is_empty();
+                let taken = section.write(octets, self.extensions.eight_bit_mime, output);
+                if is_end || section.is_over() {
+                    section.end(output);
+                    self.report(config).write_end(output);
+                    return Ok(Step::Done);
+                }
+                self.mail.consume(taken);
+                Ok(Step::HeaderSection(section))
+            }
+            Step::Done => Ok(Step::Done),
+        }
+    }
+
+    fn report<'a>(&'a self, config: &'a Config) -> Report<'a> {
+        Report {
+            config,
+            envelope: &self.envelope,
+            id: self.record.id,
+            to: self.addressee(config),
+            unix_s: self.notice.unix_s,
+            is_8bit: self.extensions.eight_bit_mime,
+            is_of_failure: self.notice.is_of_failure,
+        }
+    }
+}
+
+fn admin(config: &Config) -> &[u8] {
+    config.admin.as_deref().map_or(b"", str::as_bytes)
+}

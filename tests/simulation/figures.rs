@@ -1,0 +1,52 @@
+//! What the runs have seen, as numbers.
+
+use std::fmt;
+
+/// What a run has seen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Figures {
+    pub(crate) seeds: u64,
+    pub(crate) steps: u64,
+    pub(crate) crashes: u64,
+    pub(crate) faults: u64,
+    pub(crate) submitted: u64,
+    pub(crate) accepted: u64,
+    pub(crate) delivered: u64,
+    pub(crate) duplicates: u64,
+    pub(crate) noticed: u64,
+    pub(crate) refused: u64,
+    pub(crate) drained_steps: u64,
+}
+
+impl Figures {
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.seeds += other.seeds;
+        self.steps += other.steps;
+        self.crashes += other.crashes;
+        self.faults += other.faults;
+        self.submitted += other.submitted;
+        self.accepted += other.accepted;
+        self.delivered += other.delivered;
+        self.duplicates += other.duplicates;
+        self.noticed += other.noticed;
+        self.refused += other.refused;
+        self.drained_steps += other.drained_steps;
+    }
+}
+
+impl fmt::Display for Figures {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "seeds {}, steps {} and {} to drain", self.seeds, self.steps, self.drained_steps)?;
+        writeln!(f, "crashes {}, other faults {}", self.crashes, self.faults)?;
+        writeln!(
+            f,
+            "messages submitted {}, accepted {}, refused {}, notices {}",
+            self.submitted, self.accepted, self.refused, self.noticed
+        )?;
+        write!(
+            f,
+            "recipients delivered {}, of them again, for a known reason, {}",
+            self.delivered, self.duplicates
+        )
+    }
+}
