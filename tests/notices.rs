@@ -349,6 +349,28 @@ fn what_is_returned() {
     world.expect_empty();
 }
 
+/// The notice's pieces meet the bound of the output at every place.
+#[test]
+fn header_sections_of_every_length() {
+    let mut world = World::new(Box::new(|line, open| {
+        // Of another sender each time: one address is told twelve times an hour at most.
+        if open.mail.starts_with("<u") { "550 5.1.1 no".to_string() } else { yes(line) }
+    }));
+    for octets in (0..2600).chain(13_000..15_600) {
+        let fields = format!("A: {}\r\n", "x".repeat(75)).repeat(octets / 80);
+        let header = format!("{fields}B: {}\r\n", "y".repeat(octets % 80));
+        let data = format!("{header}\r\nbody\r\n");
+        let _ = world.submit(&format!("<u{octets}@example.com>"), &["<a@x.example>"], &data);
+        world.turns(1);
+        if let Some(arrived) = world.arrived.pop() {
+            assert_eq!(Notice::of(&arrived).returned, header);
+        }
+        world.now.instant = world.now.instant + Duration::from_min(2);
+    }
+    world.run();
+    world.expect_empty();
+}
+
 /// DSN-d: without DSN at the smarthost NEVER makes no notice at all, FAILURE is the default, and a SUCCESS is
 /// told as relayed.
 #[test]

@@ -330,7 +330,8 @@ impl Oracle {
         true
     }
 
-    /// True when a recipient may fail that the smarthost did not refuse: its time is over, or it can't be sent.
+    /// True when a recipient may fail that the smarthost did not refuse: its time is over, or it can't be
+    /// sent.
     fn may_fail_unrefused(&self, submission: &Submission, now: Ms) -> bool {
         submission.mail.is_8bit && self.may_lack_8bit
             || now.saturating_sub(submission.ended_at) >= self.give_up_ms
