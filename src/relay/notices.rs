@@ -101,7 +101,10 @@ impl<D: Device> Relay<D> {
                 reply.code,
                 reply.text.escape_ascii()
             ),
-            (Fate::Refused | Fate::Waiting | Fate::Taken | Fate::Dropped, _, _) => {}
+            (Fate::Waiting, _, None) => {
+                log::warn!("bounce-failed id={id} to={told} reason=\"its time is over\"")
+            }
+            (Fate::Refused | Fate::Taken | Fate::Dropped, _, _) => {}
         }
         match settled {
             Settled::Removed | Settled::SetAside => self.queue.remove(message),
