@@ -253,6 +253,28 @@ fn a_deferred_notice_holds_nobody_up() {
     world.expect_empty();
 }
 
+/// A smarthost that closes at each null reverse-path: the message's other recipients get it all the same.
+#[test]
+fn a_notice_that_breaks_the_route_holds_nobody_up() {
+    let mut is_first = true;
+    let mut world = World::new(Box::new(move |line, _| match line {
+        "RCPT TO:<a@x.example>" => "550 no".to_string(),
+        "RCPT TO:<b@x.example>" if core::mem::take(&mut is_first) => "451 later".to_string(),
+        "MAIL FROM:<> BODY=8BITMIME" => "421 4.7.0 not from you".to_string(),
+        _ => yes(line),
+    }));
+    world.alert("<ups@example.com>", &["<a@x.example>", "<b@x.example>"]);
+    world.pass(Duration::from_min(60));
+    assert_eq!(to(&world), ["<b@x.example>"]);
+    world.alert("<ups@example.com>", &["<c@x.example>"]);
+    world.pass(Duration::from_min(60));
+    assert_eq!(to(&world), ["<b@x.example>", "<c@x.example>"]);
+    world.policy = refusing(&[]);
+    world.pass(Duration::from_min(60));
+    assert_eq!(to(&world), ["<b@x.example>", "<c@x.example>", "<ups@example.com>"]);
+    world.expect_empty();
+}
+
 /// B-4.2.5-a, B-3464-d: mail whose time is over is told of, with the last reason.
 #[test]
 fn expiry() {

@@ -78,7 +78,7 @@ impl<D: Device> Relay<D> {
                     None => log::warn!("bounce-deferred id={id} to={told} next-try={next_try_s}s"),
                 }
             } else {
-                self.queue.put_back(message);
+                self.queue.put_back_notice(message);
             }
             return Ok(());
         }
