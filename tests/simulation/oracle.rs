@@ -3,8 +3,7 @@
 //!
 //! Its verdicts, each with the word that a failure prints first (others are PROTOCOL in `smarthosts.rs`,
 //! OUTPUT in `driver.rs`, and SLOTS, BLOCKS, BUSY, AGE, ASIDE, START in `world.rs`):
-//! - LOSS: a message answered 250 is not in the spool, though a recipient has neither got it nor been
-//!   refused it.
+//! - LOSS: a message answered 250 is gone, though a recipient has neither got it nor been refused.
 //! - REVIVED: a message that was refused, or never ended, is delivered.
 //! - TWICE: a recipient gets a message again though nothing had happened that excuses it.
 //! - OCTETS: what came out is not what went in.
