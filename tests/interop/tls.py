@@ -392,7 +392,7 @@ def load_over_tls(world):
 
 @check("tls.unset_clock", 60)
 def unset_clock(world):
-    """A clock that nobody has set: verified TLS waits, but for pins, or where dates (only they) are ignored."""
+    """A clock that nobody has set: verified TLS waits, but for pins, or where dates alone are ignored."""
     authority = Authority(world)
     expired = authority.issue("expired", last_day=-1)
     ca = {"ca_file": str(authority.certificate)}
