@@ -6,6 +6,7 @@ use std::path::Path;
 
 use postern::config::Config;
 use postern::limits::{QUEUED_MESSAGES, SENDER_CONNECTIONS};
+use postern::queue::NOTICES_TO_ONE_AN_HOUR_MAX;
 use postern::receiver::Peer;
 use postern::relay::{Connection, Relay};
 use postern::spool::{BLOCK_OCTETS, Block, BlockIndex, Device, DeviceError, Start, Store};
@@ -59,6 +60,8 @@ struct World {
     smarthost: Option<Connection>,
     accepted: u32,
     relayed: u32,
+    /// The smarthost refuses the second recipient.
+    refuses: bool,
     /// The smarthost reads mail data.
     is_in_data: bool,
     /// The last octets of mail data that it read.
@@ -74,7 +77,17 @@ impl World {
         let mut relay = Relay::new(config, spool, 1);
         let peer = Peer::new(IpAddr::V4(Ipv4Addr::LOCALHOST), true);
         let client = relay.admit(&now, peer).expect("there is room");
-        Self { relay, now, client, smarthost: None, accepted: 0, relayed: 0, is_in_data: false, tail: [0; 5] }
+        Self {
+            relay,
+            now,
+            client,
+            smarthost: None,
+            accepted: 0,
+            relayed: 0,
+            refuses: false,
+            is_in_data: false,
+            tail: [0; 5],
+        }
     }
 
     /// Puts all of `octets` in, as far as the relay makes room.
@@ -150,6 +163,7 @@ impl World {
                     self.tail = *b"\0\0\0\r\n";
                     self.send(at, b"354 go on\r\n");
                 }
+                _ if self.refuses && line.starts_with(b"RCPT TO:<b@") => self.send(at, b"550 5.1.1 who?\r\n"),
                 _ => self.send(at, b"250 fine\r\n"),
             }
         }
@@ -173,6 +187,31 @@ impl World {
         }
         assert_eq!((self.accepted, self.relayed), (accepted, relayed));
     }
+}
+
+/// Notices too: of each of the first messages one recipient fails and is told of; then there are too many.
+#[test]
+fn notices_allocate_nothing() {
+    let mut world = World::new();
+    world.refuses = true;
+    world.send(world.client, b"EHLO ups.example.org\r\n");
+    world.read_replies();
+    let counted = allocation_counter::measure(|| {
+        for _ in 0..100 {
+            world.send(world.client, ALERT);
+            for _ in 0..4 {
+                world.relay.turn(&world.now);
+                while world.relay.next_touched().is_some() {}
+                world.read_replies();
+                world.serve();
+                world.now.instant.0 += 10;
+            }
+        }
+    });
+    let notices = u32::from(NOTICES_TO_ONE_AN_HOUR_MAX);
+    assert_eq!((world.accepted, world.relayed), (100, 100 + notices));
+    assert_eq!(world.relay.spool().messages().count(), 0);
+    assert_eq!(counted.count_total, 0);
 }
 
 #[test]

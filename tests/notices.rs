@@ -253,6 +253,28 @@ fn a_deferred_notice_holds_nobody_up() {
     world.expect_empty();
 }
 
+/// A smarthost that closes at each null reverse-path: the message's other recipients get it all the same.
+#[test]
+fn a_notice_that_breaks_the_route_holds_nobody_up() {
+    let mut is_first = true;
+    let mut world = World::new(Box::new(move |line, _| match line {
+        "RCPT TO:<a@x.example>" => "550 no".to_string(),
+        "RCPT TO:<b@x.example>" if core::mem::take(&mut is_first) => "451 later".to_string(),
+        "MAIL FROM:<> BODY=8BITMIME" => "421 4.7.0 not from you".to_string(),
+        _ => yes(line),
+    }));
+    world.alert("<ups@example.com>", &["<a@x.example>", "<b@x.example>"]);
+    world.pass(Duration::from_min(60));
+    assert_eq!(to(&world), ["<b@x.example>"]);
+    world.alert("<ups@example.com>", &["<c@x.example>"]);
+    world.pass(Duration::from_min(60));
+    assert_eq!(to(&world), ["<b@x.example>", "<c@x.example>"]);
+    world.policy = refusing(&[]);
+    world.pass(Duration::from_min(60));
+    assert_eq!(to(&world), ["<b@x.example>", "<c@x.example>", "<ups@example.com>"]);
+    world.expect_empty();
+}
+
 /// B-4.2.5-a, B-3464-d: mail whose time is over is told of, with the last reason.
 #[test]
 fn expiry() {
@@ -346,6 +368,28 @@ fn what_is_returned() {
     world.run();
     let notice = Notice::of(&world.arrived[0]);
     assert!((15_000..20_000).contains(&notice.returned.len()));
+    world.expect_empty();
+}
+
+/// The notice's pieces meet the bound of the output at every place.
+#[test]
+fn header_sections_of_every_length() {
+    let mut world = World::new(Box::new(|line, open| {
+        // Of another sender each time: one address is told twelve times an hour at most.
+        if open.mail.starts_with("<u") { "550 5.1.1 no".to_string() } else { yes(line) }
+    }));
+    for octets in (0..2600).chain(13_000..15_600) {
+        let fields = format!("A: {}\r\n", "x".repeat(75)).repeat(octets / 80);
+        let header = format!("{fields}B: {}\r\n", "y".repeat(octets % 80));
+        let data = format!("{header}\r\nbody\r\n");
+        let _ = world.submit(&format!("<u{octets}@example.com>"), &["<a@x.example>"], &data);
+        world.turns(1);
+        if let Some(arrived) = world.arrived.pop() {
+            assert_eq!(Notice::of(&arrived).returned, header);
+        }
+        world.now.instant = world.now.instant + Duration::from_min(2);
+    }
+    world.run();
     world.expect_empty();
 }
 

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use postern::config::Retry;
 use postern::jitter::Jitter;
 use postern::limits::QUEUED_MESSAGES;
-use postern::queue::{Queue, SMALL_OCTETS_MAX, SMALLS_BEFORE_LARGE_MAX, back_off, is_expired};
+use postern::queue::{
+    Queue, SMALL_OCTETS_MAX, SMALLS_BEFORE_LARGE_MAX, back_off, is_expired, is_notice_expired,
+};
 use postern::spool::{Facts, MessageId, MessageIndex};
 use postern::time::{Duration, Tick};
 
@@ -233,4 +235,43 @@ fn no_message_gets_lost_or_doubled() {
     queue.retry_all(now);
     assert_eq!(std::iter::from_fn(|| relay(&mut queue, now)).count(), waiting);
     assert_eq!(queue.len(), taken.len());
+}
+
+/// A message comes again at once for its notice; when that is deferred, or the route fails, its waiting
+/// recipients come before the notice is tried again.
+#[test]
+fn a_notice_takes_turns_with_its_message() {
+    let (mut queue, mut jitter) = (Queue::new(), Jitter::new(1));
+    let message = MessageIndex(0);
+    fresh(&mut queue, 0);
+    fresh(&mut queue, 1);
+    assert_eq!(queue.next(Tick(0)), Some(message));
+    queue.push_notice(message);
+    assert_eq!(relay(&mut queue, Tick(0)), Some(1));
+    assert_eq!(queue.next(Tick(0)), Some(message));
+    assert!(!queue.was_notice_deferred(message));
+    let due = queue.defer_notice(message, Tick(0), Tick(0), &RETRY, &mut jitter);
+    assert_eq!((queue.due_of(message), queue.next(Tick(0))), (Some(due), None));
+    assert_eq!(queue.next(due), Some(message));
+    assert!(queue.was_notice_deferred(message));
+    queue.put_back(message);
+    assert_eq!(queue.next(due), Some(message));
+    assert!(queue.was_notice_deferred(message), "the message was not tried yet");
+    queue.push_notice(message);
+    assert_eq!(queue.next(due), Some(message));
+    assert!(!queue.was_notice_deferred(message));
+    queue.put_back_notice(message);
+    assert_eq!(queue.next(due), Some(message));
+    assert!(queue.was_notice_deferred(message));
+    queue.remove(message);
+    assert!(queue.is_empty());
+    assert!(!queue.was_notice_deferred(message));
+}
+
+/// A notice has as long again as its message had.
+#[test]
+fn a_notice_is_given_up_later() {
+    let after = |days: u64, works| is_notice_expired(Tick(0), Tick(days * 86_400_000), works, &RETRY);
+    assert!(!after(9, true) && after(10, true));
+    assert!(!after(59, false) && after(60, false));
 }

@@ -72,7 +72,7 @@ const PLACE: u8 = 0b0111;
 const LARGE: u8 = 0b1000;
 /// The message was put back and has not been deferred since.
 const WAS_PUT_BACK: u8 = 0b1_0000;
-/// The smarthost deferred the notice about the message: the message is tried before that again.
+/// The notice about the message was tried in vain: the message is tried before that again.
 const NOTICE_DEFERRED: u8 = 0b10_0000;
 
 impl Queue {
@@ -175,7 +175,15 @@ impl Queue {
         self.defer(message, accepted, now, retry, jitter)
     }
 
-    /// True when the notice about `message` was tried since the message itself was.
+    /// A fault of the route met the notice about the taken `message`, which comes first again as with
+    /// [`Queue::put_back`]. The notice may itself be what the route doesn't bear: recipients that wait are
+    /// tried before it.
+    pub fn put_back_notice(&mut self, message: MessageIndex) {
+        self.notes[message.0 as usize] |= NOTICE_DEFERRED;
+        self.put_back(message);
+    }
+
+    /// True when the notice about `message` was tried in vain since the message itself was tried.
     pub fn was_notice_deferred(&self, message: MessageIndex) -> bool {
         self.notes[message.0 as usize] & NOTICE_DEFERRED != 0
     }

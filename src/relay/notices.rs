@@ -78,7 +78,7 @@ impl<D: Device> Relay<D> {
                     None => log::warn!("bounce-deferred id={id} to={told} next-try={next_try_s}s"),
                 }
             } else {
-                self.queue.put_back(message);
+                self.queue.put_back_notice(message);
             }
             return Ok(());
         }
@@ -101,7 +101,10 @@ impl<D: Device> Relay<D> {
                 reply.code,
                 reply.text.escape_ascii()
             ),
-            (Fate::Refused | Fate::Waiting | Fate::Taken | Fate::Dropped, _, _) => {}
+            (Fate::Waiting, _, None) => {
+                log::warn!("bounce-failed id={id} to={told} reason=\"its time is over\"")
+            }
+            (Fate::Refused | Fate::Taken | Fate::Dropped, _, _) => {}
         }
         match settled {
             Settled::Removed | Settled::SetAside => self.queue.remove(message),

@@ -222,12 +222,16 @@ impl Session {
                 let is_end = octets.is_empty();
                 let taken = section.write(octets, self.extensions.eight_bit_mime, output);
                 if is_end || section.is_over() {
-                    section.end(output);
-                    self.report(config).write_end(output);
-                    return Ok(Step::Done);
+                    // There may be no room left for the end.
+                    return Ok(Step::End(section));
                 }
                 self.mail.consume(taken);
                 Ok(Step::HeaderSection(section))
+            }
+            Step::End(section) => {
+                section.end(output);
+                self.report(config).write_end(output);
+                Ok(Step::Done)
             }
             Step::Done => Ok(Step::Done),
         }

@@ -40,6 +40,8 @@ pub(super) enum Step {
     Status { next: usize },
     /// The message's header section.
     HeaderSection(HeaderSection),
+    /// The end of the last line and of the last part.
+    End(HeaderSection),
     /// Nothing but the end of mail data.
     Done,
 }
