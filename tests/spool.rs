@@ -383,14 +383,23 @@ fn open(path: &Path) -> Result<Recovery, OpenError> {
 fn a_foreign_file_is_kept_aside_octet_by_octet() {
     let folder = Folder::new("foreign");
     let path = folder.0.join("spool");
-    let foreign: [&[u8]; 4] = [b"x", b"a letter to a friend\n", &[0x5a; 4096], &[7; 10_000]];
+    let mut tail_behind_zeros = vec![0; 8192];
+    tail_behind_zeros.extend(b"hello\n");
+    let foreign: [&[u8]; 6] = [
+        b"x",
+        b"a letter to a friend\n",
+        &[0x5a; 4096],
+        &[7; 10_000],
+        &tail_behind_zeros,
+        &tail_behind_zeros[4096..],
+    ];
     for (count, octets) in foreign.iter().enumerate() {
         std::fs::write(&path, octets).unwrap();
         assert!(open(&path).unwrap().is_new);
         let aside = folder.0.join(format!("spool.aside-{}", count + 1));
         assert_eq!(std::fs::read(aside).unwrap(), *octets);
     }
-    assert_eq!(folder.names().len(), 5);
+    assert_eq!(folder.names().len(), 7);
     assert!(!open(&path).unwrap().is_new, "the new one is a spool");
     std::fs::remove_file(&path).unwrap();
     std::fs::write(&path, b"").unwrap();

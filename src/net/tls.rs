@@ -92,10 +92,13 @@ impl Client {
                     found.ok_or(TrustError::NoAuthorities)?.to_path_buf()
                 }
             };
-            let mut count = 0;
-            read_authorities(&path, |_| count += 1)
-                .map_err(|error| TrustError::Unreadable(path.clone(), error))?;
-            if count == 0 {
+            let mut is_empty = true;
+            read_authorities(&path, |_| {
+                is_empty = false;
+                false
+            })
+            .map_err(|error| TrustError::Unreadable(path.clone(), error))?;
+            if is_empty {
                 return Err(TrustError::Empty(path));
             }
             Trust::Authorities { path, ignores_dates: clock == UntrustedClock::IgnoreDates }
@@ -336,17 +339,23 @@ fn anchors(
         if !is_named {
             roots.roots.pop();
         }
+        true
     })
     .map_err(|error| Error::General(error.to_string()))?;
     Ok((roots, is_anchor))
 }
 
-/// Calls `visit` with each certificate in the PEM file `path`; what is damaged is passed over.
-fn read_authorities(path: &Path, mut visit: impl FnMut(CertificateDer<'static>)) -> io::Result<()> {
+/// Calls `visit` with each certificate in the PEM file `path`, as long as it returns true; what is damaged is
+/// passed over.
+fn read_authorities(path: &Path, mut visit: impl FnMut(CertificateDer<'static>) -> bool) -> io::Result<()> {
     let file = BufReader::new(File::open(path)?.take(AUTHORITIES_OCTETS_MAX));
     for certificate in CertificateDer::pem_reader_iter(file) {
         match certificate {
-            Ok(certificate) => visit(certificate),
+            Ok(certificate) => {
+                if !visit(certificate) {
+                    break;
+                }
+            }
             Err(PemError::Io(error)) => return Err(error),
             Err(_) => {}
         }

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Advice, CWD, FlockOperation, OFlags, RenameFlags};
 
+use super::layout::SUPERBLOCK_SLOTS;
 use super::{BLOCK_OCTETS, Block, BlockIndex, Device, DeviceError, Recovery, Start, StartError, Store};
 
 /// File systems that forget everything with the power: tmpfs, ramfs.
@@ -72,6 +73,8 @@ impl core::fmt::Display for OpenError {
 pub struct SpoolFile {
     file: File,
     blocks: u32,
+    /// The file ends within a block, as none of ours does unless it was cut.
+    is_ragged: bool,
 }
 
 impl SpoolFile {
@@ -105,10 +108,11 @@ impl SpoolFile {
         let octets = file.metadata()?.len();
         // A file shorter than a block is not an empty one: it may be somebody else's. A ragged end is
         // made whole by the start, which finds a block too few.
+        let is_ragged = !octets.is_multiple_of(BLOCK_OCTETS as u64);
         let blocks = octets / BLOCK_OCTETS as u64;
         let blocks = if octets > 0 { blocks.max(1) } else { 0 };
         let blocks = u32::try_from(blocks).unwrap_or(u32::MAX);
-        Ok(Self { file, blocks })
+        Ok(Self { file, blocks, is_ragged })
     }
 }
 
@@ -118,6 +122,19 @@ impl SpoolFile {
         let octets = self.file.metadata()?.len().saturating_sub(offset(at)).min(BLOCK_OCTETS as u64);
         into.fill(0);
         self.file.read_exact_at(&mut into[..octets as usize], offset(at))
+    }
+}
+
+impl SpoolFile {
+    /// True for a file that is no spool though its whole blocks may be zeros, as those of a new one are.
+    fn is_foreign(&mut self) -> bool {
+        if !self.is_ragged {
+            return false;
+        }
+        let whole = self.blocks;
+        let mut block = [0; BLOCK_OCTETS];
+        let mut is_zero = |at| self.read(BlockIndex(at), &mut block).is_ok() && block == [0; BLOCK_OCTETS];
+        is_zero(0) && (whole < SUPERBLOCK_SLOTS || is_zero(1))
     }
 }
 
@@ -159,9 +176,12 @@ pub fn start_at(
     may_be_volatile: bool,
     start: Start,
 ) -> Result<(Store<SpoolFile>, Recovery), OpenError> {
-    match Store::start(SpoolFile::open(path, may_be_volatile)?, start) {
-        Err(StartError::NotASpool) => {}
-        started => return started.map_err(OpenError::Start),
+    let mut file = SpoolFile::open(path, may_be_volatile)?;
+    if !file.is_foreign() {
+        match Store::start(file, start) {
+            Err(StartError::NotASpool) => {}
+            started => return started.map_err(OpenError::Start),
+        }
     }
     let aside = rename_aside(path)?;
     log::error!("spool: {} was not a spool; kept as {}", path.display(), aside.display());

@@ -122,7 +122,7 @@ def variants(original, draw):
     for cut, missing in (
         (len(original.octets) - 1, 0),
         (len(original.octets) - 5 * BLOCK, 0),
-        (last + 17, 0),
+        (last + 17, 1),
         (last - 1, 1),
         (last // 2, everything),
         (9 * BLOCK + 100, everything),

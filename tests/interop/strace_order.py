@@ -82,8 +82,8 @@ def parse(lines):
 
 
 def violations(events, spool, port):
-    """Returns (texts of what is unlawful, number of verdicts 250, number of syncs)."""
-    wrong, verdicts, syncs = [], 0, []
+    """Returns (texts of what is unlawful, place and sender of each verdict 250, number of syncs)."""
+    wrong, verdicts, syncs = [], [], []
     last_write = {}
     connections = {}
     for number, event in enumerate(events):
@@ -102,8 +102,8 @@ def violations(events, spool, port):
             elif event.call in SENDS and event.result > 0:
                 connection.sent += event.octets[: event.result]
                 for code, sender in verdicts_in(connection):
-                    verdicts += code == 250
                     if code == 250:
+                        verdicts.append((number, sender))
                         wrong += judge(event, connection, sender, last_write, syncs)
     return wrong, verdicts, len(syncs)
 
@@ -138,32 +138,21 @@ def judge(event, connection, sender, last_write, syncs):
     return []
 
 
-def doctored(events, spool, port):
-    """The trace with one fault each: name -> events."""
-    syncs = [n for n, event in enumerate(events) if event.is_sync(spool)]
-    at = next(
-        n for n in syncs[len(syncs) // 2 :] if any(e.is_write(spool) for e in events[max(0, n - 6) : n])
-    )
-    write = next(
-        n for n in range(at, -1, -1) if events[n].is_write(spool) and SENDER.search(events[n].octets)
-    )
-    reply = next(
-        n
-        for n in range(at, len(events))
-        if events[n].call in SENDS and f":{port}->" in events[n].name and events[n].octets.startswith(b"250 ")
-    )
-    failed = events[at]._replace(result=-1)
+def doctored(events, spool, verdicts):
+    """The trace with one fault each, all at the verdict in the middle: name -> events."""
+    reply, sender = verdicts[len(verdicts) // 2]
+    write = max(n for n in range(reply) if events[n].is_write(spool) and sender in events[n].octets)
+    syncs = [n for n in range(write, reply) if events[n].is_sync(spool)]
+    before = events[: syncs[0]]
+    unsynced = [event for n, event in enumerate(events) if n not in syncs]
+    failed = [event._replace(result=-1) if n in syncs else event for n, event in enumerate(events)]
+    early = before + [events[reply]] + events[syncs[0] : reply] + events[reply + 1 :]
+    late = events[:write] + events[write + 1 : reply] + [events[write]] + events[reply:]
     return {
-        "a sync taken out": events[:at] + events[at + 1 :],
-        "a sync that failed": events[:at] + [failed] + events[at + 1 :],
-        "a 250 before its sync": events[:at]
-        + [events[reply], events[at]]
-        + events[at + 1 : reply]
-        + events[reply + 1 :],
-        "a block after its sync": events[:write]
-        + events[write + 1 : at + 1]
-        + [events[write]]
-        + events[at + 1 :],
+        "a sync taken out": unsynced,
+        "a sync that failed": failed,
+        "a 250 before its sync": early,
+        "a block after its sync": late,
     }
 
 
@@ -205,9 +194,10 @@ def strace_order(world):
     wrong, verdicts, syncs = violations(events, spool, relay.port)
     expect(not wrong, f"{len(wrong)} unlawful, the first: {wrong[:2]}")
     expect(
-        verdicts == len(messages), f"{verdicts} verdicts in the trace, {len(messages)} messages were accepted"
+        len(verdicts) == len(messages),
+        f"{len(verdicts)} verdicts in the trace, {len(messages)} messages were accepted",
     )
-    for fault, changed in doctored(events, spool, relay.port).items():
+    for fault, changed in doctored(events, spool, verdicts).items():
         if not violations(changed, spool, relay.port)[0]:
             raise Failure(f"the check does not see {fault}")
-    return f"{verdicts} verdicts, each behind its sync; {syncs} syncs; 4 doctored traces found out"
+    return f"{len(verdicts)} verdicts, each behind its sync; {syncs} syncs; 4 doctored traces found out"

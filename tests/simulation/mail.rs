@@ -12,6 +12,8 @@ pub(crate) struct Mail {
     pub(crate) expected: Vec<u8>,
     /// It has a bare CR, so that it must be refused.
     pub(crate) has_bare_cr: bool,
+    /// It has a bare LF: repaired, or refused where the configuration has it so.
+    pub(crate) has_bare_lf: bool,
     /// It has octets beyond ASCII.
     pub(crate) is_8bit: bool,
 }
@@ -23,8 +25,13 @@ impl Mail {
     /// The mail data of submission `id`, at most about `octets_max` long; `bare` times out of a thousand with
     /// bare CR or LF.
     pub(crate) fn new(random: &mut Random, id: usize, octets_max: u64, bare: u32) -> Self {
-        let mut mail =
-            Self { wire: Vec::new(), expected: Vec::new(), has_bare_cr: false, is_8bit: random.chance(100) };
+        let mut mail = Self {
+            wire: Vec::new(),
+            expected: Vec::new(),
+            has_bare_cr: false,
+            has_bare_lf: false,
+            is_8bit: random.chance(100),
+        };
         let octets = match random.below(8) {
             0 => return Self { is_8bit: false, ..mail },
             1..=3 => random.between(1, octets_max.min(300)),
@@ -102,6 +109,7 @@ impl Mail {
         self.wire.extend_from_slice(wire);
         self.expected.extend_from_slice(expected);
         self.has_bare_cr |= is_bare_cr;
+        self.has_bare_lf |= !is_bare_cr;
         let commands = format!(
             "MAIL FROM:<s{id}.smuggled@client.example>\r\nRCPT TO:<s{id}.smuggled@dest.example>\r\nDATA\r\n"
         );

@@ -3,7 +3,8 @@
 //!
 //! Its verdicts, each with the word that a failure prints first (others are PROTOCOL in `smarthosts.rs`,
 //! OUTPUT in `driver.rs`, and SLOTS, BLOCKS, BUSY, AGE, ASIDE, START in `world.rs`):
-//! - LOSS: a message answered 250 is gone, though a recipient has neither got it nor been refused.
+//! - LOSS: a message answered 250 is not in the spool, though a recipient has neither got it nor been
+//!   refused it.
 //! - REVIVED: a message that was refused, or never ended, is delivered.
 //! - TWICE: a recipient gets a message again though nothing had happened that excuses it.
 //! - OCTETS: what came out is not what went in.
@@ -105,6 +106,8 @@ pub(crate) struct Oracle {
     pub(crate) give_up_ms: Ms,
     /// Blocks have rotted: messages may be set aside.
     pub(crate) is_weak: bool,
+    /// The configuration has it so.
+    pub(crate) refuses_bare_lf: bool,
     /// Some smarthosts don't offer 8BITMIME: mail that needs it fails.
     pub(crate) may_lack_8bit: bool,
     pub(crate) figures: Figures,
@@ -173,7 +176,8 @@ impl Oracle {
             }
             return;
         }
-        assert!(!submission.mail.has_bare_cr, "REPLY: bare CR was accepted (submission {at})");
+        let is_bad = submission.mail.has_bare_cr || self.refuses_bare_lf && submission.mail.has_bare_lf;
+        assert!(!is_bad, "REPLY: bare CR or LF was accepted (submission {at})");
         let id = text.strip_prefix("2.0.0 Queued as ").and_then(parse_id);
         let id = id.unwrap_or_else(|| panic!("REPLY: no id in {text:?}"));
         assert!(submission.id.is_none_or(|known| known == id), "REPLY: another id (submission {at})");

@@ -144,6 +144,10 @@ pub(crate) struct Swarm {
     pub(crate) blocks: u32,
     /// Receiver sessions that the configuration allows; the board may allow fewer.
     pub(crate) sessions: usize,
+    /// Sessions of one client.
+    pub(crate) sessions_of_client: usize,
+    /// A bare LF is refused instead of repaired.
+    pub(crate) refuses_bare_lf: bool,
     /// Connections to the smarthost; the board may allow fewer.
     pub(crate) connections: usize,
     /// When a message is given up.
@@ -162,6 +166,8 @@ impl Swarm {
             smarthosts: Smarthosts::new(random),
             blocks: random.pick(&[24, 40, 80, 160, 320]),
             sessions: random.pick(&[1, 2, 5, 64]),
+            sessions_of_client: random.pick(&[1, 3, 64]),
+            refuses_bare_lf: random.chance(200),
             connections: random.pick(&[1, 2]),
             give_up_s: if random.chance(150) { 600 } else { 20 * 86_400 },
         }

@@ -71,10 +71,13 @@ fn config(swarm: &Swarm) -> Config {
     let sessions = swarm.sessions.min(RECEIVER_SESSIONS);
     let connections = swarm.connections.min(SENDER_CONNECTIONS);
     let give_up = swarm.give_up_s;
+    let of_client = swarm.sessions_of_client.min(sessions);
+    let bare_lf = if swarm.refuses_bare_lf { "refuse" } else { "repair" };
     let text = format!(
         "hostname = \"relay.example\"\nlisten = [\"192.0.2.254:25\"]\nallow = [\"192.0.2.0/24\"]\n\
          [smarthost]\nhost = \"198.51.100.1\"\ntls = \"none\"\nconnections = {connections}\n\
-         [limits]\nsessions = {sessions}\n[retry]\ngive_up = \"{give_up}s\"\n"
+         [limits]\nsessions = {sessions}\nsessions_per_client = {of_client}\n\
+         [quirks]\nbare_lf = \"{bare_lf}\"\n[retry]\ngive_up = \"{give_up}s\"\n"
     );
     Config::parse(&text, Path::new("simulation.toml"), "relay.example")
         .unwrap_or_else(|error| panic!("the configuration is valid: {error}"))
@@ -114,6 +117,7 @@ impl World {
             swarm,
         };
         world.oracle.give_up_ms = swarm.give_up_s * 1000;
+        world.oracle.refuses_bare_lf = swarm.refuses_bare_lf;
         world.oracle.may_lack_8bit = swarm.smarthosts.no_8bit + swarm.smarthosts.hello > 0;
         world.start();
         world
