@@ -46,6 +46,7 @@ class World:
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True)
         self.binary = os.environ["POSTERN"]
+        self.unset_clock_binary = os.environ.get("POSTERN_UNSET_CLOCK", "")
         self.tiny_binary = os.environ.get("POSTERN_TINY", "")
         self.kills = options.kills
         self.seed = options.seed

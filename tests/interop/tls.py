@@ -28,9 +28,20 @@ def secret_file(world, content=PASSWORD, mode=0o600, name="secret"):
     return str(path)
 
 
-def relay_to(world, server, *, name="relay", retry='route_longest = "1s"\nauth = "1h"\n', **keys):
+def relay_to(
+    world,
+    server,
+    *,
+    name="relay",
+    binary=None,
+    tables="",
+    retry='route_longest = "1s"\nauth = "1h"\n',
+    **keys,
+):
     """A relay that logs everything, which must not show the secret (SEC-cred-a)."""
-    relay = Relay(world, server.port, name=name, smarthost=settings(**keys), retry=retry)
+    relay = Relay(
+        world, server.port, name=name, smarthost=settings(**keys), retry=retry, binary=binary, tables=tables
+    )
 
     def show_no_secret():
         log = relay.log()
@@ -79,8 +90,8 @@ def expect_nothing_in_plain(server):
             )
 
 
-@check("tls.milestone", 60)
-def milestone(world):
+@check("tls.trusted", 60)
+def trusted(world):
     """STARTTLS and implicit TLS with the own authority, by name and by address; SNI, versions, resumption."""
     authority = Authority(world)
     certificate = authority.issue("good")
@@ -377,3 +388,46 @@ def load_over_tls(world):
         expect(not changed, f"{sender}: {changed}")
     expect(not wanted, "one came twice")
     return f"{len(messages)} messages, {sum(len(m.data) for m in messages) // 1_000_000} MB"
+
+
+@check("tls.unset_clock", 60)
+def unset_clock(world):
+    """A clock that nobody has set: verified TLS waits, but for pins, or where dates are ignored (only dates)."""
+    authority = Authority(world)
+    expired = authority.issue("expired", last_day=-1)
+    ca = {"ca_file": str(authority.certificate)}
+    ignore = '[clock]\nuntrusted = "ignore-dates"\n'
+    cases = {
+        "waits": (authority.issue("good"), ca, "", "our clock is not set"),
+        "pin": (expired, {"pins": [pin(expired[0])]}, "", None),
+        "ignored": (expired, ca, ignore, None),
+        "wrong-name": (
+            authority.issue("other", "DNS:other.example"),
+            ca,
+            ignore,
+            "its certificate is for another name",
+        ),
+        "stranger": (
+            Authority(world, "stranger").issue("strange"),
+            ca,
+            ignore,
+            "its certificate is from no trusted authority",
+        ),
+    }
+    for name, (certificate, keys, tables, fault) in cases.items():
+        server = Secure(world, certificate)
+        relay = relay_to(world, server, name=name, binary=world.unset_clock_binary, tables=tables, **keys)
+        hand_in(relay)
+        if fault:
+            expect_fault(relay, fault)
+            expect(not server.mail and (name != "waits" or not server.sessions), f"{name}: something went on")
+        else:
+            expect_mail(server, relay)
+        relay.kill()
+    # The same certificate with a clock that is to be believed: its date counts, whatever the setting says.
+    server = Secure(world, expired)
+    relay = relay_to(world, server, name="set", tables=ignore, **ca)
+    hand_in(relay)
+    expect_fault(relay, "its certificate has expired")
+    expect(not server.mail, "mail went on")
+    return f"{len(cases) + 1} ways"

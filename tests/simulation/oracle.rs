@@ -3,11 +3,11 @@
 //!
 //! Its verdicts, each with the word that a failure prints first (others are PROTOCOL in `smarthosts.rs`,
 //! OUTPUT in `driver.rs`, and SLOTS, BLOCKS, BUSY, AGE, ASIDE, START in `world.rs`):
-//! - LOSS: a message answered 250 is not in the spool, though a recipient has neither got it nor been
-//!   refused it.
+//! - LOSS: a message answered 250 is gone, though a recipient has neither got it nor been refused.
 //! - REVIVED: a message that was refused, or never ended, is delivered.
 //! - TWICE: a recipient gets a message again though nothing had happened that excuses it.
 //! - OCTETS: what came out is not what went in.
+//! - EAGER: a message that was refused for now is tried again too soon.
 //! - PATH: the wrong reverse-path or recipient, a mixture of messages, or a smuggled one.
 //! - NOTICE: a notice about somebody who did not fail, or of another form than RFC 3464's.
 //! - REPLY: a client was told what can't be.
@@ -17,6 +17,9 @@ use std::collections::BTreeMap;
 use crate::mail::{self, Mail};
 use crate::net::Ms;
 use crate::trace;
+
+/// How long a message waits at least that the smarthost refused for now: a minute, less a quarter.
+const WAIT_MS_MIN: Ms = 45_000;
 
 /// How far a submission is, as its client sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,6 +72,8 @@ pub(crate) struct Submission {
 pub(crate) enum Told {
     /// These deliveries are confirmed: submission, recipient, which one.
     Delivered(Vec<(usize, usize, usize)>),
+    /// The message is refused for now.
+    Deferred(usize),
     /// These recipients are refused for good.
     Refused(Vec<(usize, usize)>),
 }
@@ -101,6 +106,8 @@ pub(crate) struct Oracle {
     open: Vec<usize>,
     /// Refused because of the disk, which may still hold them.
     revivable: Vec<usize>,
+    /// Messages that the relay was told to try later, and when.
+    deferred: BTreeMap<usize, Ms>,
     /// Deliveries that the relay was told of, with the count of good syncs since which the spool shows them.
     settling: Vec<(usize, usize, usize, Option<u64>)>,
     pub(crate) give_up_ms: Ms,
@@ -240,7 +247,7 @@ impl Oracle {
     }
 
     /// The relay has read the smarthost's reply; `is_sure` when it must have understood it.
-    pub(crate) fn told(&mut self, told: &Told, is_sure: bool) {
+    pub(crate) fn told(&mut self, now: Ms, told: &Told, is_sure: bool) {
         trace!("oracle: told {told:?}{}", if is_sure { "" } else { ", perhaps" });
         match told {
             Told::Delivered(deliveries) => {
@@ -253,6 +260,10 @@ impl Oracle {
                     }
                 }
             }
+            Told::Deferred(at) if is_sure => {
+                self.deferred.insert(*at, now);
+            }
+            Told::Deferred(_) => {}
             Told::Refused(recipients) => {
                 for (at, recipient) in recipients {
                     if let Some(r) = self.submissions[*at].recipients.get_mut(*recipient) {
@@ -261,6 +272,17 @@ impl Oracle {
                 }
             }
         }
+    }
+
+    /// The relay names a recipient of the message to a smarthost.
+    pub(crate) fn tried(&self, at: usize, now: Ms) {
+        let waited = self.deferred.get(&at).map(|since| now - since);
+        assert!(waited.is_none_or(|ms| ms >= WAIT_MS_MIN), "EAGER: {at} is tried again after {waited:?} ms");
+    }
+
+    /// Somebody asked for all to be tried.
+    pub(crate) fn retried(&mut self) {
+        self.deferred.clear();
     }
 
     /// A crash, or the disk failed: what the spool had not made durable may be forgotten.
@@ -273,6 +295,7 @@ impl Oracle {
     /// The relay is gone with all that it knew.
     pub(crate) fn crashed(&mut self) {
         self.excuse();
+        self.deferred.clear();
         for at in self.revivable.drain(..) {
             self.submissions[at].stage = Stage::Doubtful;
         }

@@ -141,11 +141,11 @@ impl Smarthost {
     }
 
     /// Tells the oracle of what the relay has read; `taken` octets in all.
-    pub(crate) fn tell(&mut self, taken: u64, oracle: &mut Oracle) {
+    pub(crate) fn tell(&mut self, now: Ms, taken: u64, oracle: &mut Oracle) {
         while let Some((end, told)) = self.on_way.front()
             && *end <= taken
         {
-            oracle.told(told, !self.is_babbling);
+            oracle.told(now, told, !self.is_babbling);
             self.on_way.pop_front();
         }
     }
@@ -208,7 +208,7 @@ impl Smarthost {
                         "PROTOCOL: commands are pipelined, though that is not offered"
                     );
                     let line = String::from_utf8(line).expect("PROTOCOL: octets beyond ASCII in a command");
-                    self.command(random, now, &line);
+                    self.command(random, now, &line, oracle);
                 }
                 State::Data { is_void } => {
                     let start: &[u8] = b".\r\n";
@@ -256,7 +256,7 @@ impl Smarthost {
         true
     }
 
-    fn command(&mut self, random: &mut Random, now: Ms, line: &str) {
+    fn command(&mut self, random: &mut Random, now: Ms, line: &str, oracle: &Oracle) {
         trace!("smarthost: gets {line}");
         if self.goes_wrong(random, now) {
             return;
@@ -277,7 +277,7 @@ impl Smarthost {
             self.mail(random, now, rest);
         } else if let Some(path) = line.strip_prefix("RCPT TO:<") {
             let path = path.strip_suffix('>').expect("PROTOCOL: RCPT with parameters");
-            self.rcpt(random, now, path);
+            self.rcpt(random, now, path, oracle);
         } else if line == "DATA" {
             self.data(random, now);
         } else if line == "RSET" {
@@ -324,7 +324,7 @@ impl Smarthost {
         self.say(random, now, "250 2.1.0 ok", None);
     }
 
-    fn rcpt(&mut self, random: &mut Random, now: Ms, path: &str) {
+    fn rcpt(&mut self, random: &mut Random, now: Ms, path: &str, oracle: &Oracle) {
         if self.reverse_path.is_none() {
             assert!(self.has_pipelining, "PROTOCOL: RCPT behind a refused MAIL");
             return self.say(random, now, "503 5.5.1 MAIL first", None);
@@ -333,6 +333,9 @@ impl Smarthost {
         let is_notice = self.reverse_path.as_deref() == Some("") && mail::submitted(path).is_some();
         let named = mail::named(path);
         assert!(named.is_some() || is_notice, "PATH: nobody sent to {path}");
+        if let Some(named) = named.filter(|_| !self.is_given_up) {
+            oracle.tried(named.0, now);
+        }
         if self.recipients.len() >= self.recipients_max {
             let refusal = random.pick(&["452 4.5.3 too many", "552 5.5.3 too many"]);
             return self.say(random, now, refusal, None);
@@ -401,8 +404,9 @@ impl Smarthost {
             return;
         }
         if random.chance(self.habits.transient[MESSAGE]) {
+            let told = mail::named(&self.recipients[0]).map(|(at, _)| Told::Deferred(at));
             self.reset();
-            return self.say(random, now, "451 4.3.0 later", None);
+            return self.say(random, now, "451 4.3.0 later", told);
         }
         if random.chance(self.habits.permanent[MESSAGE]) {
             let told = self.refused();

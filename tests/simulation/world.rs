@@ -436,7 +436,7 @@ impl World {
     /// The oracle learns what the relay has read of the smarthosts' replies.
     fn tell(&mut self) {
         for smarthost in self.smarthosts.iter_mut().chain(&mut self.gone) {
-            smarthost.tell(self.wires[&smarthost.wire].to_relay.taken, &mut self.oracle);
+            smarthost.tell(self.now, self.wires[&smarthost.wire].to_relay.taken, &mut self.oracle);
         }
         let links = &self.driver.links;
         self.gone.retain(|gone| {

@@ -56,6 +56,7 @@ impl World {
             && let Some(mut relay) = self.relay.take()
         {
             relay.retry_all(&self.clocks());
+            self.oracle.retried();
             self.relay = Some(relay);
         }
         for (per_mille, crash) in
