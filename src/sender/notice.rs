@@ -187,6 +187,7 @@ impl Session {
     ) -> Result<Step, Stop> {
         match step {
             Step::Header => {
+                self.record.has_sent_mail_data = true;
                 self.mail.open(spool, self.record.message)?;
                 while self.mail.next_recipient(spool)?.is_some() {}
                 let original = MessageIdField::of(self.mail.mail_data(spool)?);
@@ -195,7 +196,6 @@ impl Session {
             }
             Step::Introduction => {
                 self.report(config).write_introduction(output);
-                self.record.has_sent_mail_data = true;
                 self.mail.open(spool, self.record.message)?;
                 Ok(Step::Text { next: 0 })
             }
