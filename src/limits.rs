@@ -94,6 +94,14 @@ pub const RESOLVED_NAMES: usize = 4;
 /// Octets of one of them, at most.
 pub const RESOLVED_NAME_OCTETS: usize = 2048;
 
+/// Clients that are remembered: twice as many as can be served at once, and some.
+pub const LEDGER_CLIENTS: usize = {
+    let clients = 8 + 2 * RECEIVER_SESSIONS;
+    if clients > u8::MAX as usize { u8::MAX as usize } else { clients }
+};
+/// Octets of what is remembered of one client, at most.
+pub const LEDGER_CLIENT_OCTETS: usize = 80;
+
 /// All that is reserved at start and for good: what, how many, octets of each.
 pub const RESERVED: &[(&str, usize, usize)] = &[
     ("receiver slots", RECEIVER_SESSIONS, RECEIVER_SLOT_OCTETS),
@@ -110,6 +118,8 @@ pub const RESERVED: &[(&str, usize, usize)] = &[
     ("spool's bits of a block", BLOCK_BITS, SPOOL_BLOCKS.div_ceil(8)),
     ("spool's messages", QUEUED_MESSAGES, MESSAGE_ENTRY_OCTETS),
     ("queue's messages", QUEUED_MESSAGES, QUEUE_ENTRY_OCTETS),
+    ("clients' ledger", LEDGER_CLIENTS, LEDGER_CLIENT_OCTETS),
+    ("clients' shares", 256, 4),
     ("resolved names", RESOLVED_NAMES, RESOLVED_NAME_OCTETS),
 ];
 

@@ -18,19 +18,18 @@ use crate::limits::{
     SENDER_INPUT_OCTETS, SENDER_OUTPUT_OCTETS, SENDER_SLOT_OCTETS,
 };
 use crate::queue::{NoticeRate, Queue};
-use crate::receiver::{self, Peer};
+use crate::receiver::{self, Admission};
 use crate::sender::{self, Route};
 use crate::smtp::Next;
 use crate::spool::{DRAFT_SLOT_OCTETS, Device, RecipientState, Store};
 use crate::time::{Duration, Instant, Now};
 
+mod clients;
 mod notices;
 mod relaying;
 
 /// How long a session that is over may take to write its last reply.
 const CLOSE_WITHIN: Duration = Duration::from_s(10);
-/// A session is evicted for a new client when it has made no progress for so long.
-const EVICT_AFTER: Duration = Duration::from_s(1);
 
 const _: () = assert!(size_of::<Option<Receiver>>() + DRAFT_SLOT_OCTETS <= RECEIVER_SLOT_OCTETS);
 const _: () = assert!(size_of::<Sender>() <= SENDER_SLOT_OCTETS);
@@ -103,6 +102,10 @@ pub struct Relay<D> {
     receivers_input: Box<[u8]>,
     receivers_output: Box<[u8]>,
     receivers_open: usize,
+    admission: Admission,
+    /// Sessions that were evicted since that was told.
+    evictions: u32,
+    evictions_told: Option<Instant>,
     senders: Box<[Sender]>,
     senders_input: Box<[u8]>,
     senders_output: Box<[u8]>,
@@ -117,7 +120,7 @@ pub struct Relay<D> {
 
 impl<D: Device> Relay<D> {
     /// A relay without connections; the spool's messages are queued. `seed` spreads the waits.
-    pub fn new(config: Config, spool: Store<D>, seed: u64) -> Self {
+    pub fn new(config: Config, mut spool: Store<D>, seed: u64) -> Self {
         let sender = |_| Sender {
             session: sender::Session::new(),
             input: Window::default(),
@@ -126,6 +129,8 @@ impl<D: Device> Relay<D> {
             closing: Closing::No,
             is_touched: false,
         };
+        let mut admission = Admission::default();
+        clients::charge(&mut spool, &mut admission);
         let mut queue = Queue::new();
         for message in spool.messages() {
             let facts = spool.facts(message);
@@ -143,6 +148,9 @@ impl<D: Device> Relay<D> {
             receivers_input: vec![0; RECEIVER_SESSIONS * INPUT_OCTETS].into_boxed_slice(),
             receivers_output: vec![0; RECEIVER_SESSIONS * OUTPUT_OCTETS].into_boxed_slice(),
             receivers_open: 0,
+            admission,
+            evictions: 0,
+            evictions_told: None,
             senders: (0..SENDER_CONNECTIONS).map(sender).collect(),
             senders_input: vec![0; SENDER_CONNECTIONS * SENDER_INPUT_OCTETS].into_boxed_slice(),
             senders_output: vec![0; SENDER_CONNECTIONS * SENDER_OUTPUT_OCTETS].into_boxed_slice(),
@@ -152,57 +160,6 @@ impl<D: Device> Relay<D> {
             notice_rate: NoticeRate::new(),
             is_stopping: false,
         }
-    }
-
-    /// Makes room for one more client: a free slot, or that of the session which is without progress for
-    /// longest.
-    pub fn make_room(&mut self, now: &Now) -> Room {
-        if self.receivers_open < self.config.limits.sessions.min(RECEIVER_SESSIONS) {
-            return Room::Free;
-        }
-        let waits = |receiver: &Receiver| !receiver.session.is_committing();
-        let worst = self
-            .receivers
-            .iter()
-            .enumerate()
-            .filter_map(|(at, receiver)| Some((at, receiver.as_ref().filter(|receiver| waits(receiver))?)))
-            .min_by_key(|(_, receiver)| receiver.session.last_progress())
-            .map(|(at, receiver)| (at, receiver.session.last_progress() + EVICT_AFTER));
-        match worst {
-            Some((at, evictable)) if evictable <= now.instant => {
-                log::info!("evicted slot={at} reason=\"no progress, and a new client waits\"");
-                self.close_receiver(now, at, receiver::Session::evict);
-                Room::Evicted(Connection::Receiver(at))
-            }
-            Some((_, evictable)) => Room::FreeAt(evictable),
-            None => Room::FreeAt(now.instant + EVICT_AFTER),
-        }
-    }
-
-    /// Gives a client a slot, with the greeting in its output; [`Relay::make_room`] must have said that there
-    /// is one.
-    ///
-    /// # Errors
-    /// The line to send to a client that has too many sessions already.
-    pub fn admit(&mut self, now: &Now, peer: Peer) -> Result<Connection, &'static [u8]> {
-        let of_peer =
-            self.receivers.iter().flatten().filter(|receiver| receiver.session.is_of(&peer)).count();
-        if of_peer >= self.config.limits.sessions_per_client {
-            return Err(b"421 4.7.0 too many connections from your address\r\n");
-        }
-        let at = self.receivers.iter().position(Option::is_none).expect("room was made for the client");
-        let mut window = Window::default();
-        let mut output = Buffer::new(slice_of(&mut self.receivers_output, at, OUTPUT_OCTETS), &mut window);
-        let session = receiver::Session::new(peer, now, &self.config, &mut output);
-        self.receivers[at] = Some(Receiver {
-            session,
-            input: Window::default(),
-            output: window,
-            closing: Closing::No,
-            is_touched: false,
-        });
-        self.receivers_open += 1;
-        Ok(Connection::Receiver(at))
     }
 
     /// Where the driver may read into; empty: it is not to read now.
@@ -314,11 +271,7 @@ impl<D: Device> Relay<D> {
         self.touched.retain(|touched| *touched != at);
         match at {
             Connection::Receiver(at) => {
-                if let Some(mut receiver) = self.receivers[at].take() {
-                    receiver.session.lost(&mut self.spool);
-                    self.receivers_open -= 1;
-                    self.committing.retain(|committing| *committing != at);
-                }
+                self.receiver_closed(at);
             }
             Connection::Sender(at) => self.sender_closed(now, at),
         }
@@ -438,7 +391,8 @@ impl<D: Device> Relay<D> {
             Buffer::new(slice_of(&mut self.receivers_input, at, INPUT_OCTETS), &mut receiver.input);
         let mut output =
             Buffer::new(slice_of(&mut self.receivers_output, at, OUTPUT_OCTETS), &mut receiver.output);
-        let next = receiver.session.advance(now, &self.config, &mut input, &mut output, &mut self.spool);
+        let shared = (&mut self.spool, &mut self.admission);
+        let next = receiver.session.advance(now, &self.config, &mut input, &mut output, shared);
         if next == Next::Close {
             receiver.closing = Closing::By(now.instant + CLOSE_WITHIN);
         }

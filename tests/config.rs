@@ -5,8 +5,9 @@
 
 use std::path::Path;
 
-use postern::config::{BareLf, Config, Listen, Network, UntrustedClock};
+use postern::config::{Alias, BareLf, Config, Listen, Listener, Network, RelayTo, UntrustedClock, User};
 use postern::limits;
+use postern::smtp::quirk::Quirk;
 use postern::time::Duration;
 
 const SMALLEST: &str = "[smarthost]\nhost = \"192.0.2.25\"\ntls = \"none\"\n";
@@ -46,7 +47,8 @@ fn the_smallest_file_has_the_documented_defaults() {
     let config = parse(SMALLEST).unwrap();
     assert_eq!(config.hostname, "router");
     assert_eq!(config.admin, None);
-    assert_eq!(config.listen, [Listen::Address("127.0.0.1:25".parse().unwrap())]);
+    let listen = Listen::Address("127.0.0.1:25".parse().unwrap());
+    assert_eq!(config.listen, [Listener { listen, auth: false }]);
     assert_eq!(config.allow, [Network::Loopback, Network::OnLink]);
     assert_eq!((config.smarthost.host.as_str(), config.smarthost.port), ("192.0.2.25", 25));
     assert_eq!(config.smarthost.connections, 1);
@@ -122,7 +124,7 @@ untrusted = "ignore-dates"
     assert_eq!(config.hostname, "alerts.example.com");
     assert_eq!(config.admin.as_deref(), Some("you@example.com"));
     assert_eq!(config.log, "warn,postern::net=debug");
-    let listen: Vec<String> = config.listen.iter().map(Listen::to_string).collect();
+    let listen: Vec<String> = config.listen.iter().map(Listener::to_string).collect();
     assert_eq!(listen, ["127.0.0.1:0", "[::1]:2525", "br-lan:25", "192.168.1.1:25"]);
     let prefix = |address: &str, bits| Network::Prefix { address: address.parse().unwrap(), bits };
     let allow = [
@@ -176,9 +178,9 @@ fn what_is_not_toml_is_refused_at_its_line() {
 fn unknown_and_misplaced_keys_are_refused() {
     assert_eq!(
         refusal_of_top("admin = \"a@example.com\"\nhostnam = \"router\""),
-        "postern.toml:2: hostnam: is not a key of this version; allowed here: hostname, admin, log, \
-        log_to, listen, \
-         allow, announce, smarthost, spool, retry, limits, quirks, clock"
+        "postern.toml:2: hostnam: is not a key of this version; allowed here: hostname, admin, domain, \
+         log, log_to, listen, allow, relay_to, announce, smarthost, spool, retry, limits, quirks, clock, \
+         sender, aliases, users"
     );
     assert_eq!(
         refusal_below("[spool]\npath = \"/s\"\nsise = 5"),
@@ -221,16 +223,12 @@ fn the_first_mistake_is_named() {
 #[test]
 fn what_is_not_built_is_refused() {
     let top = [
-        ("domain = \"example.com\"", "domain"),
         ("run_as = \"postern\"", "run_as"),
         ("log_to = \"syslog\"", "log_to"),
         ("listen = [{ address = \"127.0.0.1:25\", tls = \"starttls\" }]", "listen"),
-        ("listen = [{ address = \"127.0.0.1:25\", auth = true }]", "listen"),
-        ("aliases.root = \"a@example.com\"", "aliases"),
-        ("users.ups = \"/etc/ups.secret\"", "users"),
         ("control.path = \"/run/c\"", "control"),
         ("submit.path = \"/run/s\"", "submit"),
-        ("sender.hide_received = true", "sender"),
+        ("sender.envelope = \"a@example.com\"", "sender.envelope"),
         ("listener_tls.key = \"/etc/key\"", "listener_tls"),
     ];
     for (line, key) in top {
@@ -243,13 +241,11 @@ fn what_is_not_built_is_refused() {
         let refusal = refusal_below(line);
         assert!(refusal.starts_with(&format!("postern.toml:4: {key}: ")), "{refusal}");
     }
-    for (line, key) in [
-        ("[limits]\nmessages_per_minute = 60", "limits.messages_per_minute"),
-        ("[limits]\nspool_share = 50", "limits.spool_share"),
-    ] {
-        let refusal = refusal_below(line);
-        assert!(refusal.starts_with(&format!("postern.toml:5: {key}: this version ")), "{refusal}");
-    }
+    let refusal_of_key = refusal_below("[sender]\nheader_from = \"a@example.com\"");
+    assert!(
+        refusal_of_key.starts_with("postern.toml:5: sender.header_from: this version "),
+        "{refusal_of_key}"
+    );
     assert_eq!(
         refusal("[[smarthost]]\nhost = \"192.0.2.1\"\n[[smarthost]]\nhost = \"192.0.2.2\"\n"),
         "postern.toml:1: smarthost: 2 smarthosts are given, but this version has no fallback; keep one \
@@ -319,7 +315,7 @@ fn a_wrong_type_or_value_is_refused_with_what_is_allowed() {
         ),
         (
             "listen = [{ address = \"127.0.0.1:25\", port = 25 }]",
-            "listen: port: is not a key of a listener; allowed here: address, tls, auth",
+            "listen: port: is not a key of a listener; allowed here: address, tls, auth, allow_plaintext_auth",
         ),
     ];
     for (line, expected) in cases {
@@ -576,4 +572,73 @@ fn the_first_configuration_of_readme_is_one() {
     let config = parse(text).unwrap();
     assert_eq!(config.admin.as_deref(), Some("you@example.com"));
     assert_eq!(config.listen[1].to_string(), "br-lan:25");
+}
+
+/// What is admitted, and how addresses are completed.
+#[test]
+fn users_aliases_and_what_may_be_relayed_to() {
+    let text = r#"
+domain = "example.com"
+relay_to = ["example.com", ".example.org", "you@example.net"]
+listen = [{ address = "127.0.0.1:25", auth = true, allow_plaintext_auth = true }, "[::1]:25"]
+aliases.root = "admin@example.com"
+aliases.Postmaster = "post@example.com"
+sender.hide_received = true
+limits.messages_per_minute = 60
+limits.spool_share = "25%"
+quirks.long_lines = false
+users.printer = "/etc/postern.printer"
+[smarthost]
+host = "192.0.2.25"
+tls = "none"
+"#;
+    let config = parse(text).unwrap();
+    assert_eq!(config.domain.as_deref(), Some("example.com"));
+    let relay_to = [
+        RelayTo::Domain("example.com".to_owned()),
+        RelayTo::Below(".example.org".to_owned()),
+        RelayTo::Mailbox("you@example.net".to_owned()),
+    ];
+    assert_eq!(config.relay_to, relay_to);
+    assert_eq!(config.listen.iter().map(|listener| listener.auth).collect::<Vec<_>>(), [true, false]);
+    let alias = |name: &str, address: &str| Alias { name: name.to_owned(), address: address.to_owned() };
+    assert_eq!(config.aliases.len(), 2);
+    assert!(config.aliases.contains(&alias("root", "admin@example.com")));
+    assert!(config.aliases.contains(&alias("Postmaster", "post@example.com")));
+    let password_file = Path::new("/etc/postern.printer").to_path_buf();
+    assert_eq!(config.users, [User { name: "printer".to_owned(), password_file }]);
+    assert!(config.hide_received);
+    assert_eq!((config.limits.messages_per_minute, config.limits.spool_share_percent), (Some(60), 25));
+    assert!(!config.quirks.tolerated.contains(Quirk::LongLines));
+    assert!(config.quirks.tolerated.contains(Quirk::MissingBrackets));
+}
+
+#[test]
+fn wrong_users_aliases_and_limits_are_refused() {
+    let auth = "listen = [{ address = \"127.0.0.1:25\", auth = true, allow_plaintext_auth = true }]";
+    let cases = [
+        ("listen = [{ address = \"127.0.0.1:25\", auth = true }]", "listen: auth: sends passwords"),
+        (
+            "listen = [{ address = \"127.0.0.1:25\", allow_plaintext_auth = true }]",
+            "listen: allow_plaintext_auth:",
+        ),
+        (auth, "listen: offers AUTH, but nobody may log in; add [users]"),
+        ("users.ups = \"/etc/ups.secret\"", "users: are without effect"),
+        ("users.ups = \"secret\"", "users.ups: is \"secret\"; a file's whole path is allowed"),
+        ("aliases.\"root@here\" = \"a@example.com\"", "aliases.root@here: is not a local name"),
+        ("aliases.root = \"admin\"", "aliases.root: is \"admin\"; a full address is allowed"),
+        ("relay_to = [\"@example.com\"]", "relay_to: is \"@example.com\"; write a domain"),
+        ("limits.spool_share = \"0%\"", "limits.spool_share: is \"0%\"; \"1%\" to \"100%\" is allowed"),
+        (
+            "limits.spool_share = \"2%\"",
+            "limits.spool_share: leaves one client 83886 octets of the spool; 98304",
+        ),
+        ("limits.spool_share = 50", "limits.spool_share: is 50; \"1%\" to \"100%\" is allowed"),
+        ("limits.messages_per_minute = 0", "limits.messages_per_minute: is 0; allowed: 1 to 100000"),
+        ("quirks.long_lines = \"no\"", "quirks.long_lines: is \"no\"; true or false is allowed"),
+    ];
+    for (line, expected) in cases {
+        let refusal = refusal_of_top(line);
+        assert!(refusal.starts_with(&format!("postern.toml:1: {expected}")), "{refusal}");
+    }
 }

@@ -79,8 +79,8 @@ fn several_recipients_refused() {
     world.expect_empty();
 }
 
-/// B-6.1-e: a recipient that fails while another waits is told of at once; the other is tried on, and when it
-/// fails too, there is a second notice about it alone.
+/// B-6.1-e, S-4.4-k: a recipient that fails while another waits is told of at once; the other is tried on,
+/// and when it fails too, there is a second notice about it alone.
 #[test]
 fn partly_failed_partly_deferred() {
     let mut world = World::new(refusing(&[

@@ -106,6 +106,7 @@ mod tests {
     use super::*;
     use std::io::Read;
 
+    /// SEC-inj-d.
     #[test]
     fn control_characters_are_escaped_and_long_lines_cut() {
         let mut text = String::new();

@@ -89,6 +89,9 @@ impl<'t> File<'t> {
         let offset = name.span().start;
         let name = name.get_ref().as_ref();
         let full = full_name(table, name);
+        if keys::has_free_keys(table) {
+            return Ok(());
+        }
         let Some(key) = keys::find(table, name) else {
             return Err(self.refuse(offset, &full, keys::where_instead(table, name)));
         };
@@ -176,6 +179,24 @@ impl<'t> Table<'t> {
             parsed.push(one);
         }
         Ok(Some(parsed))
+    }
+
+    /// All keys of a table whose keys are names, at most `count_max`, each as `parse` reads name and value.
+    pub(super) fn read_all<T>(
+        &self,
+        count_max: usize,
+        parse: impl Fn(&str, &DeValue<'t>) -> Result<T, String>,
+    ) -> Result<Vec<T>, ConfigError> {
+        let mut parsed = Vec::new();
+        for (name, value) in self.entries.into_iter().flatten() {
+            let (offset, key) = (name.span().start, name.get_ref().as_ref());
+            let refuse = |what| self.file.refuse(offset, &full_name(self.name, key), what);
+            if parsed.len() == count_max {
+                return Err(refuse(format!("is one too many; at most {count_max} are allowed")));
+            }
+            parsed.push(parse(key, value.get_ref()).map_err(refuse)?);
+        }
+        Ok(parsed)
     }
 
     /// The refusal of `key`, at its line, or at the table's when the file doesn't have it.

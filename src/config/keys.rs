@@ -24,7 +24,6 @@ pub(super) struct Key {
     pub(super) standing: Standing,
 }
 
-const NO_USERS: Standing = Standing::Later("this version's listeners offer no AUTH; leave it out");
 const NO_LISTENER_TLS: Standing = Standing::Later("this version's listeners offer no TLS; leave it out");
 const NO_REWRITING: Standing =
     Standing::Later("this version doesn't rewrite mail on its way out; leave it out");
@@ -42,14 +41,7 @@ const fn later(table: &'static str, name: &'static str, standing: Standing) -> K
 pub(super) const KEYS: &[Key] = &[
     built("", "hostname"),
     built("", "admin"),
-    later(
-        "",
-        "domain",
-        Standing::Later(
-            "this version doesn't complete unqualified addresses; leave it out \
-             (mail for them goes to \"admin\")",
-        ),
-    ),
+    built("", "domain"),
     later(
         "",
         "run_as",
@@ -62,6 +54,7 @@ pub(super) const KEYS: &[Key] = &[
     built("", "log_to"),
     built("", "listen"),
     built("", "allow"),
+    built("", "relay_to"),
     built("", "announce"),
     built("", "smarthost"),
     built("", "spool"),
@@ -69,18 +62,12 @@ pub(super) const KEYS: &[Key] = &[
     built("", "limits"),
     built("", "quirks"),
     built("", "clock"),
-    later("", "sender", NO_REWRITING),
-    later(
-        "",
-        "aliases",
-        Standing::Later(
-            "this version has no aliases; leave them out (mail for local names goes to \"admin\")",
-        ),
-    ),
+    built("", "sender"),
+    built("", "aliases"),
     later("", "control", NO_SOCKET),
     later("", "submit", NO_SOCKET),
     later("", "listener_tls", NO_LISTENER_TLS),
-    later("", "users", NO_USERS),
+    built("", "users"),
     built("smarthost", "host"),
     built("smarthost", "port"),
     built("smarthost", "tls"),
@@ -107,26 +94,29 @@ pub(super) const KEYS: &[Key] = &[
     built("limits", "sessions_per_client"),
     built("limits", "command_timeout"),
     built("limits", "data_timeout"),
-    later(
-        "limits",
-        "messages_per_minute",
-        Standing::Later("this version doesn't limit a client's rate; leave it out"),
-    ),
-    later(
-        "limits",
-        "spool_share",
-        Standing::Later("this version doesn't limit a client's share of the spool; leave it out"),
-    ),
+    built("limits", "messages_per_minute"),
+    built("limits", "spool_share"),
+    built("quirks", "missing_brackets"),
+    built("quirks", "space_after_colon"),
+    built("quirks", "helo_junk"),
+    built("quirks", "long_lines"),
+    built("quirks", "auth_login"),
+    built("quirks", "missing_fields"),
     built("quirks", "bare_lf"),
     built("clock", "untrusted"),
     later("sender", "envelope", NO_REWRITING),
     later("sender", "header_from", NO_REWRITING),
-    later("sender", "hide_received", NO_REWRITING),
+    built("sender", "hide_received"),
     later("control", "path", NO_SOCKET),
     later("submit", "path", NO_SOCKET),
     later("listener_tls", "certificate", NO_LISTENER_TLS),
     later("listener_tls", "key", NO_LISTENER_TLS),
 ];
+
+/// True for a table whose keys are names that the administrator chooses.
+pub(super) fn has_free_keys(table: &str) -> bool {
+    matches!(table, "aliases" | "users")
+}
 
 /// The key `name` of `table`.
 pub(super) fn find(table: &str, name: &str) -> Option<&'static Key> {
@@ -135,7 +125,7 @@ pub(super) fn find(table: &str, name: &str) -> Option<&'static Key> {
 
 /// True when `name` is one of the file's tables.
 pub(super) fn is_table(name: &str) -> bool {
-    matches!(name, "aliases" | "users") || KEYS.iter().any(|key| !key.table.is_empty() && key.table == name)
+    has_free_keys(name) || KEYS.iter().any(|key| !key.table.is_empty() && key.table == name)
 }
 
 /// Says where the unknown key `name` of `table` belongs, or else which keys that table has.

@@ -14,9 +14,10 @@ use core::fmt;
 use core::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-use crate::limits;
 use crate::smtp::path::is_domain;
+use crate::smtp::quirk::Quirk;
 use crate::time::Duration;
+use crate::{limits, smtp};
 use file::{File, Table};
 
 pub use smarthost::{Login, Mechanism, SecretFile, Smarthost, TlsPolicy, USER_OCTETS_MAX};
@@ -29,6 +30,16 @@ pub const FILE_OCTETS_MAX: u64 = 64 * 1024;
 pub const LISTEN_COUNT_MAX: usize = 8;
 /// Entries of `allow`.
 pub const ALLOW_COUNT_MAX: usize = 32;
+/// Entries of `relay_to`.
+pub const RELAY_TO_COUNT_MAX: usize = 64;
+/// Entries of `aliases`.
+pub const ALIASES_COUNT_MAX: usize = 64;
+/// Entries of `users`.
+pub const USERS_COUNT_MAX: usize = 16;
+/// Octets of the smallest share: a message of [`MESSAGE_OCTETS_MIN`], and what the spool keeps back.
+const SHARE_OCTETS_MIN: u64 = MESSAGE_OCTETS_MIN + 32 * 1024;
+/// Hundredths of the spool that one client's mail may hold, when nothing else is set.
+const SPOOL_SHARE_PERCENT_DEFAULT: u8 = 50;
 /// Octets of the smallest spool: one message of the smallest size that RFC 5321 4.5.3.1.7 asks for, and room
 /// to move.
 pub const SPOOL_OCTETS_MIN: u64 = 256 * 1024;
@@ -48,10 +59,20 @@ pub struct Config {
     pub hostname: String,
     /// Where mail for unqualified names goes; none: they are refused.
     pub admin: Option<String>,
-    /// What the receiver listens on.
-    pub listen: Vec<Listen>,
+    /// What unqualified addresses of our own devices are completed with.
+    pub domain: Option<String>,
+    /// What the receiver listens on, and what it offers there.
+    pub listen: Vec<Listener>,
     /// Who may relay.
     pub allow: Vec<Network>,
+    /// What may be relayed to; empty: everything.
+    pub relay_to: Vec<RelayTo>,
+    /// Who gets the mail of local names, before `admin`.
+    pub aliases: Vec<Alias>,
+    /// Who may log in where AUTH is offered.
+    pub users: Vec<User>,
+    /// The names of our own network are kept out of Received (seed 7.5).
+    pub hide_received: bool,
     /// Where the mail goes.
     pub smarthost: Smarthost,
     /// The spool file.
@@ -101,6 +122,50 @@ impl fmt::Display for Listen {
             Self::Interface { name, port } => write!(f, "{name}:{port}"),
         }
     }
+}
+
+/// One entry of `listen`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listener {
+    /// Where.
+    pub listen: Listen,
+    /// AUTH is offered, passwords in clear.
+    pub auth: bool,
+}
+
+impl fmt::Display for Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.listen.fmt(f)
+    }
+}
+
+/// One entry of `relay_to`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RelayTo {
+    /// Exactly this domain.
+    Domain(String),
+    /// Every domain below; with its first dot.
+    Below(String),
+    /// This mailbox.
+    Mailbox(String),
+}
+
+/// One entry of `aliases`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Alias {
+    /// A local-part, compared without case.
+    pub name: String,
+    /// `local-part@domain`.
+    pub address: String,
+}
+
+/// One entry of `users`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct User {
+    /// At most [`crate::smtp::login::USER_OCTETS_MAX`] octets.
+    pub name: String,
+    /// Where the password is.
+    pub password_file: PathBuf,
 }
 
 /// One entry of `allow`.
@@ -156,6 +221,10 @@ pub struct Limits {
     pub sessions: usize,
     /// Receiver sessions of one client at once.
     pub sessions_per_client: usize,
+    /// Messages that one client may begin in a minute; none: any number.
+    pub messages_per_minute: Option<u32>,
+    /// Hundredths of the spool's blocks that one client's mail may hold.
+    pub spool_share_percent: u8,
     /// How long we wait for a command.
     pub command_timeout: Duration,
     /// How long we wait for a piece of mail data.
@@ -167,6 +236,8 @@ pub struct Limits {
 pub struct Quirks {
     /// What becomes of a bare LF in mail data.
     pub bare_lf: BareLf,
+    /// The others, those that are taken.
+    pub tolerated: smtp::quirk::Quirks,
 }
 
 /// What becomes of a bare LF in mail data. It never ends the data.
@@ -209,8 +280,11 @@ impl Config {
             0 => Ok(()),
             _ => Err("this version logs to stderr only; set log_to = \"stderr\" or leave it out".to_owned()),
         })?;
-        let listen = top.read_list("listen", LISTEN_COUNT_MAX, values::listen)?;
-        let listen = listen.unwrap_or_else(|| vec![Listen::Address(SocketAddr::from(([127, 0, 0, 1], 25)))]);
+        let listen = top.read_list("listen", LISTEN_COUNT_MAX, values::listener)?;
+        let listen = listen.unwrap_or_else(|| {
+            let listen = Listen::Address(SocketAddr::from(([127, 0, 0, 1], 25)));
+            vec![Listener { listen, auth: false }]
+        });
         if listen.is_empty() {
             return Err(top.refuse("listen", "is empty; name one \"address:port\" at least".to_owned()));
         }
@@ -220,16 +294,25 @@ impl Config {
             return Err(top.refuse("smarthost", what.to_owned()));
         }
         let smarthost = smarthost::read(&file.table(root, "smarthost"), &hostname, &listen)?;
+        let users = file.table(root, "users").read_all(USERS_COUNT_MAX, values::user)?;
+        check_logins(&top, &listen, &users)?;
+        let spool = spool(&file.table(root, "spool"))?;
+        let limits = limits(&file.table(root, "limits"), spool.octets)?;
         let clock = file.table(root, "clock");
         let clock = clock.read("untrusted", |value| values::choice(value, &["wait", "ignore-dates"]))?;
         Ok(Self {
             admin: top.read("admin", values::mailbox)?,
+            domain: top.read("domain", values::domain)?,
+            relay_to: top.read_list("relay_to", RELAY_TO_COUNT_MAX, values::relay_to)?.unwrap_or_default(),
+            aliases: file.table(root, "aliases").read_all(ALIASES_COUNT_MAX, values::alias)?,
+            users,
+            hide_received: file.table(root, "sender").read("hide_received", values::truth)?.unwrap_or(false),
             allow: allow.unwrap_or_else(|| vec![Network::Loopback, Network::OnLink]),
             announce: top.read("announce", values::truth)?.unwrap_or(true),
             log: top.read("log", values::log_filter)?.unwrap_or_else(|| "info".to_owned()),
-            spool: spool(&file.table(root, "spool"))?,
+            spool,
             retry: retry(&file.table(root, "retry"))?,
-            limits: limits(&file.table(root, "limits"))?,
+            limits,
             quirks: quirks(&file.table(root, "quirks"))?,
             clock: if clock == Some(1) { UntrustedClock::IgnoreDates } else { UntrustedClock::Wait },
             hostname,
@@ -240,8 +323,10 @@ impl Config {
 
     /// True when any interface's neighbours may relay although nobody named one: worth a warning at start.
     pub fn is_on_link_everywhere(&self) -> bool {
-        let is_everywhere =
-            |listen: &Listen| matches!(listen, Listen::Address(address) if address.ip().is_unspecified());
+        let is_everywhere = |listener: &Listener| match listener.listen {
+            Listen::Address(address) => address.ip().is_unspecified(),
+            Listen::Interface { .. } => false,
+        };
         self.allow.contains(&Network::OnLink) && self.listen.iter().any(is_everywhere)
     }
 }
@@ -300,7 +385,22 @@ fn retry(table: &Table<'_>) -> Result<Retry, ConfigError> {
     Ok(retry)
 }
 
-fn limits(table: &Table<'_>) -> Result<Limits, ConfigError> {
+/// AUTH without users, or users without AUTH, is a mistake.
+fn check_logins(top: &Table<'_>, listen: &[Listener], users: &[User]) -> Result<(), ConfigError> {
+    match (listen.iter().any(|listener| listener.auth), users.is_empty()) {
+        (true, true) => {
+            let what = "offers AUTH, but nobody may log in; add [users], with NAME = \"/path/of/password\"";
+            Err(top.refuse("listen", what.to_owned()))
+        }
+        (false, false) => {
+            let what = "are without effect; no entry of \"listen\" has auth = true";
+            Err(top.refuse("users", what.to_owned()))
+        }
+        (true, false) | (false, true) => Ok(()),
+    }
+}
+
+fn limits(table: &Table<'_>, spool_octets: u64) -> Result<Limits, ConfigError> {
     let octets_max = limits::MESSAGE_OCTETS;
     let octets = table.read("message_size", |value| values::size(value, MESSAGE_OCTETS_MIN, octets_max))?;
     let sessions = table.read("sessions", |value| values::capacity(value, limits::RECEIVER_SESSIONS))?;
@@ -311,10 +411,24 @@ fn limits(table: &Table<'_>) -> Result<Limits, ConfigError> {
         let given = table.read(key, |value| values::duration(value, DAY_S));
         given.map(|given| given.unwrap_or(Duration::from_min(5)))
     };
+    let spool_share_percent = table.read("spool_share", values::percent)?;
+    let spool_share_percent = spool_share_percent.unwrap_or(SPOOL_SHARE_PERCENT_DEFAULT);
+    let share = spool_octets * u64::from(spool_share_percent) / 100;
+    if share < SHARE_OCTETS_MIN {
+        let what = format!(
+            "leaves one client {share} octets of the spool; {SHARE_OCTETS_MIN} or more are allowed, \
+             with a larger share or a larger spool.size"
+        );
+        return Err(table.refuse("spool_share", what));
+    }
     Ok(Limits {
         message_octets: octets.unwrap_or(octets_max),
         sessions,
         sessions_per_client: of_client.unwrap_or(sessions),
+        messages_per_minute: table
+            .read("messages_per_minute", |value| values::count(value, 1..=100_000, "messages"))?
+            .map(|count| count as u32),
+        spool_share_percent,
         command_timeout: timeout("command_timeout")?,
         data_timeout: timeout("data_timeout")?,
     })
@@ -322,5 +436,18 @@ fn limits(table: &Table<'_>) -> Result<Limits, ConfigError> {
 
 fn quirks(table: &Table<'_>) -> Result<Quirks, ConfigError> {
     let bare_lf = table.read("bare_lf", |value| values::choice(value, &["repair", "refuse"]))?;
-    Ok(Quirks { bare_lf: if bare_lf == Some(1) { BareLf::Refuse } else { BareLf::Repair } })
+    let mut tolerated = smtp::quirk::Quirks::ALL;
+    for quirk in [
+        Quirk::MissingBrackets,
+        Quirk::SpaceAfterColon,
+        Quirk::HeloJunk,
+        Quirk::LongLines,
+        Quirk::AuthLogin,
+        Quirk::MissingFields,
+    ] {
+        if table.read(quirk.name(), values::truth)? == Some(false) {
+            tolerated.remove(quirk);
+        }
+    }
+    Ok(Quirks { bare_lf: if bare_lf == Some(1) { BareLf::Refuse } else { BareLf::Repair }, tolerated })
 }

@@ -8,7 +8,7 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
 use super::file::Table;
-use super::{ConfigError, Listen, UntrustedClock, values};
+use super::{ConfigError, Listen, Listener, UntrustedClock, values};
 use crate::limits;
 
 /// Entries of `pins`: the key in use, its successor, and those of a few replicas.
@@ -119,7 +119,7 @@ impl SecretFile {
     }
 }
 
-pub(super) fn read(table: &Table<'_>, hostname: &str, listen: &[Listen]) -> Result<Smarthost, ConfigError> {
+pub(super) fn read(table: &Table<'_>, hostname: &str, listen: &[Listener]) -> Result<Smarthost, ConfigError> {
     let Some(host) = table.read("host", values::host)? else {
         return Err(
             table.refuse("host", "is missing; set host = \"NAME or ADDRESS\" under [smarthost]".to_owned())
@@ -138,7 +138,7 @@ pub(super) fn read(table: &Table<'_>, hostname: &str, listen: &[Listen]) -> Resu
         TlsPolicy::None => 25,
     };
     let port = port.map_or(port_default, |port| port as u16);
-    if let Some(own) = listen.iter().find(|own| is_own(own, &host, port, hostname)) {
+    if let Some(own) = listen.iter().find(|own| is_own(&own.listen, &host, port, hostname)) {
         let what = format!(
             "{host} port {port} is this relay itself (it listens on {own}); \
              name the host that takes mail onward"

@@ -7,7 +7,8 @@ use core::ops::RangeInclusive;
 use base64ct::{Base64, Encoding as _};
 use toml::de::DeValue;
 
-use super::{Listen, Network};
+use super::{Alias, Listen, Listener, Network, RelayTo, User};
+use crate::smtp::login::USER_OCTETS_MAX;
 use crate::smtp::path::{Mailbox, Utf8, is_domain};
 use crate::time::Duration;
 
@@ -131,34 +132,42 @@ pub(super) fn duration(value: &DeValue<'_>, s_max: u64) -> Result<Duration, Stri
     Err(format!("is {}; allowed: \"1s\" to \"{longest}\"", shown(value)))
 }
 
-/// `address:port` or `interface:port`, or a table of which only `address` says something in this version.
-pub(super) fn listen(value: &DeValue<'_>) -> Result<Listen, String> {
-    if let Some(table) = value.as_table() {
-        for (name, value) in table {
-            match (name.get_ref().as_ref(), value.get_ref()) {
-                ("address", _) => {}
-                ("tls", given) if given.as_str() == Some("none") => {}
-                ("auth", given) if given.as_bool() == Some(false) => {}
-                ("tls", _) => {
-                    return Err("tls: this version's listeners offer no TLS; set tls = \"none\"".to_owned());
-                }
-                ("auth", _) => {
-                    return Err("auth: this version's listeners offer no AUTH; set auth = false".to_owned());
-                }
-                (other, _) => {
-                    return Err(format!(
-                        "{}: is not a key of a listener; allowed here: address, tls, auth",
-                        other.escape_debug()
-                    ));
-                }
+/// `address:port` or `interface:port`, or a table of them and of what the listener offers.
+pub(super) fn listener(value: &DeValue<'_>) -> Result<Listener, String> {
+    let Some(table) = value.as_table() else {
+        return Ok(Listener { listen: listen_address(value)?, auth: false });
+    };
+    let (mut auth, mut is_plaintext_allowed) = (false, false);
+    for (name, value) in table {
+        let truth = |key| truth(value.get_ref()).map_err(|what| format!("{key}: {what}"));
+        match name.get_ref().as_ref() {
+            "address" => {}
+            "tls" if value.get_ref().as_str() == Some("none") => {}
+            "tls" => {
+                return Err("tls: this version's listeners offer no TLS; set tls = \"none\"".to_owned());
+            }
+            "auth" => auth = truth("auth")?,
+            "allow_plaintext_auth" => is_plaintext_allowed = truth("allow_plaintext_auth")?,
+            other => {
+                return Err(format!(
+                    "{}: is not a key of a listener; allowed here: address, tls, auth, allow_plaintext_auth",
+                    other.escape_debug()
+                ));
             }
         }
-        return match table.get("address") {
-            Some(address) => listen_address(address.get_ref()),
-            None => Err(format!("has no address; {LISTEN_FORMS}")),
-        };
     }
-    listen_address(value)
+    if auth && !is_plaintext_allowed {
+        return Err("auth: sends passwords through the network in clear; \
+                    add allow_plaintext_auth = true if that is what you want"
+            .to_owned());
+    }
+    if is_plaintext_allowed && !auth {
+        return Err("allow_plaintext_auth: is without effect; set auth = true beside it".to_owned());
+    }
+    match table.get("address") {
+        Some(address) => Ok(Listener { listen: listen_address(address.get_ref())?, auth }),
+        None => Err(format!("has no address; {LISTEN_FORMS}")),
+    }
 }
 
 fn listen_address(value: &DeValue<'_>) -> Result<Listen, String> {
@@ -308,6 +317,51 @@ pub(super) fn mailbox(value: &DeValue<'_>) -> Result<String, String> {
         Ok(_) => Ok(text.to_owned()),
         Err(_) => Err(format!("is {}; a full address is allowed, as \"you@example.com\"", shown(value))),
     }
+}
+
+/// What mail may be relayed to: a domain, what is below a domain, or one mailbox.
+pub(super) fn relay_to(value: &DeValue<'_>) -> Result<RelayTo, String> {
+    let text = text(value)?;
+    if let Some(domain) = text.strip_prefix('.')
+        && is_domain(domain.as_bytes())
+    {
+        return Ok(RelayTo::Below(text.to_owned()));
+    }
+    if is_domain(text.as_bytes()) {
+        return Ok(RelayTo::Domain(text.to_owned()));
+    }
+    if Mailbox::parse(text.as_bytes(), Utf8::Accepted).is_ok() {
+        return Ok(RelayTo::Mailbox(text.to_owned()));
+    }
+    Err(format!("is {}; write a domain, \".example.com\" for all below it, or an address", shown(value)))
+}
+
+/// One alias: a local name, and the address that gets its mail.
+pub(super) fn alias(name: &str, value: &DeValue<'_>) -> Result<Alias, String> {
+    let probe = format!("{name}@a");
+    match Mailbox::parse(probe.as_bytes(), Utf8::Refused) {
+        Ok(mailbox) if mailbox.local_part() == name.as_bytes() => {}
+        _ => {
+            return Err("is not a local name; the part in front of the @ is allowed, as root".to_owned());
+        }
+    }
+    Ok(Alias { name: name.to_owned(), address: mailbox(value)? })
+}
+
+/// One user of AUTH: a name, and the path of the file with the password.
+pub(super) fn user(name: &str, value: &DeValue<'_>) -> Result<User, String> {
+    if name.is_empty() || name.len() > USER_OCTETS_MAX || name.contains('\0') {
+        return Err(format!("is not a user's name; 1 to {USER_OCTETS_MAX} octets are allowed"));
+    }
+    Ok(User { name: name.to_owned(), password_file: path(value)? })
+}
+
+/// `"1%"` to `"100%"`, in hundredths.
+pub(super) fn percent(value: &DeValue<'_>) -> Result<u8, String> {
+    let number = value.as_str().and_then(|text| text.strip_suffix('%')).and_then(|text| text.parse().ok());
+    number
+        .filter(|number| (1..=100).contains(number))
+        .ok_or_else(|| format!("is {}; \"1%\" to \"100%\" is allowed", shown(value)))
 }
 
 /// The name of an SMTP extension, in upper case.

@@ -19,7 +19,7 @@ use super::dial::{Connected, Dials};
 use super::listener::{self, LISTENERS_MAX};
 use super::resolver::{NAMES_MAX, NameIndex, Resolver, Source};
 use super::upstream::Upstream;
-use super::{StartError, clock, on_link};
+use super::{StartError, clock, on_link, users};
 use crate::config::Config;
 use crate::limits::{RECEIVER_SESSIONS, SENDER_CONNECTIONS};
 use crate::receiver::Peer;
@@ -81,6 +81,8 @@ enum Link {
 struct Listening {
     socket: TcpListener,
     may_accept: bool,
+    /// Its entry of `listen`.
+    entry: u8,
 }
 
 struct Driver {
@@ -94,7 +96,7 @@ struct Driver {
     slots: Box<[Slot]>,
     dials: Dials,
     /// A client that was accepted, but has no slot yet.
-    waiting: Option<(TcpStream, SocketAddr)>,
+    waiting: Option<(TcpStream, SocketAddr, u8)>,
     accept_at: Option<Instant>,
     stop_at: Option<Instant>,
 }
@@ -117,7 +119,9 @@ impl EventLoop {
         upstream.watch_clock(poll.registry(), CLOCK).map_err(StartError::System)?;
         let mut listeners = heapless::Vec::new();
         let mut addresses = Vec::new();
-        for listen in &config.listen {
+        let users = users::read(&config.users)?;
+        for (at, entry) in config.listen.iter().enumerate() {
+            let listen = &entry.listen;
             let failed = |error| StartError::Listen { listen: listen.clone(), error };
             for mut socket in listener::open(listen).map_err(failed)? {
                 let token = Token(LISTENERS + listeners.len());
@@ -125,7 +129,7 @@ impl EventLoop {
                 let address = socket.local_addr().map_err(failed)?;
                 addresses.push(address);
                 listeners
-                    .push(Listening { socket, may_accept: true })
+                    .push(Listening { socket, may_accept: true, entry: at as u8 })
                     .map_err(|_| failed(Error::other("too many listeners")))?;
             }
         }
@@ -144,10 +148,12 @@ impl EventLoop {
         }
         let slot = |_| Slot { link: Link::None, generation: 0, is_runnable: false };
         let smarthost = (config.smarthost.host.clone(), config.smarthost.port);
+        let mut relay = Relay::new(config, spool, clock::seed());
+        relay.set_users(users);
         let driver = Driver {
             poll,
             signals,
-            relay: Relay::new(config, spool, clock::seed()),
+            relay,
             smarthost,
             upstream,
             listeners,
@@ -271,24 +277,26 @@ impl Driver {
         }
         self.accept_at = None;
         for _ in 0..ACCEPTED_MAX {
-            let Some((stream, peer)) = self.waiting.take().or_else(|| self.next_client(now)) else { return };
+            let Some((stream, peer, entry)) = self.waiting.take().or_else(|| self.next_client(now)) else {
+                return;
+            };
             match self.relay.make_room(now) {
                 Room::Free => {}
                 Room::Evicted(worst) => self.let_go(now, worst),
                 Room::FreeAt(at) => {
-                    self.waiting = Some((stream, peer));
+                    self.waiting = Some((stream, peer, entry));
                     self.accept_at = Some(at);
                     return;
                 }
             }
-            self.admit(now, stream, peer);
+            self.admit(now, stream, (peer, entry));
         }
     }
 
-    fn next_client(&mut self, now: &Now) -> Option<(TcpStream, SocketAddr)> {
+    fn next_client(&mut self, now: &Now) -> Option<(TcpStream, SocketAddr, u8)> {
         for listening in self.listeners.iter_mut().filter(|listening| listening.may_accept) {
             match listening.socket.accept() {
-                Ok(client) => return Some(client),
+                Ok((stream, peer)) => return Some((stream, peer, listening.entry)),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => listening.may_accept = false,
                 Err(error)
                     if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::ConnectionAborted) => {}
@@ -304,14 +312,14 @@ impl Driver {
         None
     }
 
-    fn admit(&mut self, now: &Now, mut stream: TcpStream, peer: SocketAddr) {
+    fn admit(&mut self, now: &Now, mut stream: TcpStream, (peer, entry): (SocketAddr, u8)) {
         let address = peer.ip().to_canonical();
         let local = stream.local_addr().map(|local| local.ip().to_canonical());
         let is_on_link = match local {
             Ok(local) => address.is_loopback() || on_link::is_on_link(address, local).unwrap_or(false),
             Err(_) => false,
         };
-        let peer = Peer::new(address, is_on_link);
+        let peer = Peer::new(address, is_on_link).by(entry);
         match self.relay.admit(now, peer) {
             Ok(at) => self.open(now, at, stream),
             Err(reply) => {

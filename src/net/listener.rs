@@ -9,8 +9,9 @@ use socket2::{Domain, Protocol, Socket, Type};
 use crate::config::Listen;
 
 /// Clients that the kernel holds for us while we are busy. Small backlogs stall bursts of clients for a
-/// second.
-const BACKLOG: i32 = 1024;
+/// second; in a full one, a crowd that only wants our time would shut all others out. The kernel may hold
+/// fewer.
+const BACKLOG: i32 = 4096;
 const _: () = assert!(BACKLOG >= 128);
 
 /// Sockets that can be listened on at once; an interface takes two.

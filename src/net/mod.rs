@@ -13,6 +13,7 @@ pub mod resolver;
 mod secret;
 mod tls;
 mod upstream;
+mod users;
 
 use std::io::{Error, ErrorKind};
 use std::path::PathBuf;
@@ -40,6 +41,15 @@ pub enum StartError {
         listen: Listen,
         /// Why.
         error: Error,
+    },
+    /// A user's password can't be had.
+    User {
+        /// Whose.
+        name: String,
+        /// Its file.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: &'static str,
     },
     /// There is nothing to judge the smarthost's certificate by.
     Trust(TrustError),
@@ -73,6 +83,7 @@ impl core::fmt::Display for StartError {
                     None => write!(f, "{error}"),
                 }
             }
+            Self::User { name, path, what } => write!(f, "users.{name}: {}: {what}", path.display()),
             Self::Trust(error) => write!(f, "{error}"),
             Self::Secret { path, fault } => write!(f, "smarthost: {}: {fault}", path.display()),
             Self::System(error) => write!(f, "{error}"),
@@ -87,7 +98,7 @@ impl StartError {
         match self {
             Self::Spool { error: OpenError::NotAFile | OpenError::Volatile, .. } => 78,
             Self::Spool { error: OpenError::Io(error), .. } if error.kind() == ErrorKind::NotFound => 78,
-            Self::Listen { .. } | Self::Trust(_) | Self::Secret { .. } => 78,
+            Self::Listen { .. } | Self::User { .. } | Self::Trust(_) | Self::Secret { .. } => 78,
             Self::Spool { .. } | Self::System(_) => 74,
         }
     }

@@ -6,9 +6,20 @@
 
 use core::net::IpAddr;
 
-use crate::config::{Config, Network};
+use super::ledger::Ledger;
+use super::users::Users;
+use crate::config::{Config, Network, RelayTo};
 use crate::limits::PATH_OCTETS_MAX;
-use crate::smtp::path::{ForwardPath, Mailbox, is_postmaster};
+use crate::smtp::path::{ForwardPath, Mailbox, ReversePath, is_postmaster};
+
+/// What all sessions share: who may log in, and what is remembered of clients.
+#[derive(Debug, Default)]
+pub struct Admission {
+    /// Who may log in.
+    pub users: Users,
+    /// What each client did.
+    pub ledger: Ledger,
+}
 
 /// The client at the other end of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,21 +28,33 @@ pub struct Peer {
     pub address: IpAddr,
     /// It is in a connected prefix of the address that accepted it.
     pub is_on_link: bool,
+    /// The entry of `listen` that it came in by.
+    pub listener: u8,
 }
 
 /// Why a recipient is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RecipientRefusal {
-    /// The client is in no network of `allow`: 550 5.7.1.
+    /// The client is in no network of `allow`, and hasn't logged in: 550 5.7.1, or 530 5.7.0 where it could.
     MayNotRelay,
     /// The name is local and `admin` is not set: 550 5.1.1.
     NoAdmin,
+    /// The recipient is not in `relay_to`: 550 5.7.1.
+    NotRelayedTo,
+    /// The recipient has no domain, and with `domain` it would be too long: 501.
+    TooLong,
 }
 
 impl Peer {
-    /// The client at `address`, IPv4-mapped or not.
+    /// The client at `address`, IPv4-mapped or not, which came in by the first entry of `listen`.
     pub fn new(address: IpAddr, is_on_link: bool) -> Self {
-        Self { address: address.to_canonical(), is_on_link }
+        Self { address: address.to_canonical(), is_on_link, listener: 0 }
+    }
+
+    /// The same, come in by that entry of `listen`.
+    #[must_use]
+    pub fn by(self, listener: u8) -> Self {
+        Self { listener, ..self }
     }
 
     /// True when one of the networks in `allow` has the client.
@@ -44,37 +67,92 @@ impl Peer {
     }
 }
 
-/// The forward-path that a recipient's mail is relayed to, without angle brackets.
+type Path = heapless::Vec<u8, PATH_OCTETS_MAX>;
+
+/// The forward-path that a recipient's mail is relayed to, without angle brackets. `may_relay` says that the
+/// client is one of ours.
 ///
-/// Mail for local names goes to `admin`; postmaster is one for everybody (RFC 5321 4.5.1), the others for
-/// clients that may relay.
+/// Mail for local names goes where `aliases` says, else to `admin`; postmaster is one for everybody (RFC 5321
+/// 4.5.1), the others for clients that may relay. A name without a domain that is neither an alias nor
+/// postmaster gets `domain`.
 pub fn relayed_path(
     forward_path: ForwardPath,
-    peer: &Peer,
+    may_relay: bool,
     config: &Config,
-) -> Result<heapless::Vec<u8, PATH_OCTETS_MAX>, RecipientRefusal> {
-    let is_local = match &forward_path {
-        ForwardPath::Postmaster => return admin(config),
-        ForwardPath::Unqualified(_) => true,
-        ForwardPath::Mailbox(mailbox) => is_local(mailbox, config),
+) -> Result<Path, RecipientRefusal> {
+    let mailbox = match forward_path {
+        ForwardPath::Postmaster => return local(b"postmaster", config),
+        _ if !may_relay && !is_our_postmaster(&forward_path, config) => {
+            return Err(RecipientRefusal::MayNotRelay);
+        }
+        ForwardPath::Mailbox(mailbox) => mailbox,
+        ForwardPath::Unqualified(name) => match &config.domain {
+            Some(domain) if alias(name.octets(), config).is_none() => {
+                name.at(domain).ok_or(RecipientRefusal::TooLong)?
+            }
+            _ => return local(name.octets(), config),
+        },
     };
+    if is_ours(&mailbox, config) {
+        return local(mailbox.local_part(), config);
+    }
+    if !is_relayed_to(&mailbox, &config.relay_to) {
+        return Err(RecipientRefusal::NotRelayedTo);
+    }
+    Ok(mailbox.into_octets())
+}
+
+/// The reverse-path of a message, without angle brackets; `None` when it has no domain and gets none.
+pub fn completed(reverse_path: &ReversePath, may_relay: bool, config: &Config) -> Option<Path> {
+    match reverse_path {
+        ReversePath::Null => Some(Path::new()),
+        ReversePath::Mailbox(mailbox) => Some(mailbox.clone().into_octets()),
+        ReversePath::Unqualified(name) => {
+            let domain = config.domain.as_deref().filter(|_| may_relay)?;
+            name.at(domain).map(Mailbox::into_octets)
+        }
+    }
+}
+
+fn is_our_postmaster(forward_path: &ForwardPath, config: &Config) -> bool {
     match forward_path {
-        ForwardPath::Mailbox(mailbox) if is_local && is_postmaster(mailbox.local_part()) => admin(config),
-        _ if !peer.may_relay(&config.allow) => Err(RecipientRefusal::MayNotRelay),
-        ForwardPath::Mailbox(mailbox) if !is_local => Ok(mailbox.into_octets()),
-        ForwardPath::Mailbox(_) | ForwardPath::Unqualified(_) | ForwardPath::Postmaster => admin(config),
+        ForwardPath::Postmaster => true,
+        ForwardPath::Unqualified(_) => false,
+        ForwardPath::Mailbox(mailbox) => is_ours(mailbox, config) && is_postmaster(mailbox.local_part()),
     }
 }
 
 /// `localhost` is what cron on an unconfigured board makes of its own name.
-fn is_local(mailbox: &Mailbox, config: &Config) -> bool {
+fn is_ours(mailbox: &Mailbox, config: &Config) -> bool {
     let is = |name: &str| mailbox.domain().eq_ignore_ascii_case(name.as_bytes());
     is(&config.hostname) || is("localhost")
 }
 
-fn admin(config: &Config) -> Result<heapless::Vec<u8, PATH_OCTETS_MAX>, RecipientRefusal> {
-    let admin = config.admin.as_deref().ok_or(RecipientRefusal::NoAdmin)?;
-    heapless::Vec::from_slice(admin.as_bytes()).map_err(|_| RecipientRefusal::NoAdmin)
+/// Judged by what stands behind the last `@` alone, or by the whole address.
+fn is_relayed_to(mailbox: &Mailbox, relay_to: &[RelayTo]) -> bool {
+    let domain = mailbox.domain();
+    let is_same = |entry: &RelayTo| match entry {
+        RelayTo::Domain(name) => domain.eq_ignore_ascii_case(name.as_bytes()),
+        RelayTo::Below(suffix) => domain
+            .len()
+            .checked_sub(suffix.len())
+            .is_some_and(|at| at > 0 && domain[at..].eq_ignore_ascii_case(suffix.as_bytes())),
+        RelayTo::Mailbox(address) => address.rsplit_once('@').is_some_and(|(name, of)| {
+            mailbox.local_part() == name.as_bytes() && domain.eq_ignore_ascii_case(of.as_bytes())
+        }),
+    };
+    relay_to.is_empty() || relay_to.iter().any(is_same)
+}
+
+/// Where the mail of a local name goes.
+fn local(name: &[u8], config: &Config) -> Result<Path, RecipientRefusal> {
+    let address = alias(name, config).or(config.admin.as_deref()).ok_or(RecipientRefusal::NoAdmin)?;
+    Path::from_slice(address.as_bytes()).map_err(|_| RecipientRefusal::NoAdmin)
+}
+
+fn alias<'a>(name: &[u8], config: &'a Config) -> Option<&'a str> {
+    let found = config.aliases.iter().find(|alias| alias.name.as_bytes().eq_ignore_ascii_case(name));
+    found.map(|alias| alias.address.as_str())
 }
 
 /// True when the first `bits` of both addresses, of one family, are the same.

@@ -4,10 +4,18 @@
 //! takes time and is two buffers.
 
 pub mod admission;
+mod commands;
 mod data;
+mod ledger;
+mod login;
 mod session;
+mod submission;
 mod transaction;
+mod users;
 
-pub use admission::Peer;
+pub use admission::{Admission, Peer};
 pub use data::{DATA_GRACE, DATA_OCTETS_A_S_MIN, PROGRESS_OCTETS};
-pub use session::{BAD_COMMANDS_MAX, CLOSING_TIMEOUT, Session};
+pub use ledger::{Client, FAILED_LOGINS_MAX, LOGINS_REST, Ledger, Place};
+pub use login::SESSION_FAILED_LOGINS_MAX;
+pub use session::{BAD_COMMANDS_MAX, CLOSING_TIMEOUT, EVICT_AFTER, EVICT_FRESH_AFTER, Session};
+pub use users::Users;

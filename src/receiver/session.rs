@@ -1,16 +1,19 @@
 //! One client's session: what its octets mean in each state (RFC 5321 3, 4.1.4), and when it is over.
 //!
 //! ```text
-//! state \ input  EHLO, HELO      MAIL             RCPT         DATA       RSET
-//! Greeted        250 Ready       503              503          503        250
-//! Ready          250 Ready       250 Transaction  503          503        250
-//! Transaction    discard, Ready  503              250/45x/550  354 Data   discard, Ready
-//! Data           (all is mail data, up to its end: Committing, or 45x/55x Ready)
-//! Committing     (nothing is read until the spool's verdict: 250 or 45x, Ready)
-//! Closing        (nothing is read)
+//! state \ input  EHLO, HELO      MAIL             RCPT         DATA       BDAT        AUTH       RSET
+//! Greeted        250 Ready       503              503          503        503         503        250 Ready
+//! 250 Ready       250 Transaction  503          503        503         334 Login  250 Login          (a line
+//! is a response: 235 or 535 Ready, or 334) Transaction    discard, Ready  503              250/45x/550  354
+//! Data   Chunk       503        discard, Ready Data           (all is mail data, up to its end: Committing,
+//! or 45x/55x Ready) Chunk          (so many octets are mail data: 250 Chunks; behind the last chunk as
+//! behind Data) Chunks         discard, Ready  503              503          503        Chunk       503
+//! discard, Ready Committing     (nothing is read until the spool's verdict: 250 or 45x, Ready) Closing
+//! (nothing is read)
 //! ```
-//! DATA in a transaction without a recipient is answered 503 and changes nothing.
-//! NOOP, HELP and VRFY are answered in the first three and change nothing; QUIT closes.
+//! DATA or BDAT in a transaction without a recipient is answered 503 and changes nothing; the octets of a
+//! refused BDAT are read and dropped. NOOP, HELP and VRFY are answered wherever commands are read and change
+//! nothing; QUIT closes.
 //!
 //! A draft lives inside the state that may have one, so it can't be forgotten: whatever ends the state ends
 //! the draft. A command is handled only while the output has room for the largest reply, so a client that
@@ -21,18 +24,20 @@
 
 use core::mem;
 
-use super::admission::Peer;
-use super::data::{Data, Sink, message_refusal};
-use super::transaction::Transaction;
+use super::admission::{Admission, Peer};
+use super::commands::Drops;
+use super::data::{Data, message_refusal};
+use super::ledger::Place;
+use super::login::Exchange;
+use super::transaction::{Chunk, Transaction};
 use crate::buffer::Buffer;
 use crate::config::Config;
 use crate::limits::RECEIVER_SLOT_OCTETS;
 use crate::smtp::Next;
-use crate::smtp::command::{self, Command, Service};
-use crate::smtp::line::{self, Line};
+use crate::smtp::command::Service;
 use crate::smtp::path::ClientName;
 use crate::smtp::reply::{self, Farewell, REPLY_OCTETS_MAX, Reply};
-use crate::spool::{Device, Ended, Receipt, Store};
+use crate::spool::{Device, Ended, Receipt, Share, Store};
 use crate::time::{Duration, Instant, Now};
 
 /// Malformed or unknown commands since the last message, at which a session is closed. A refused recipient,
@@ -40,6 +45,10 @@ use crate::time::{Duration, Instant, Now};
 pub const BAD_COMMANDS_MAX: u8 = 20;
 /// How long a session that is over waits for the client to read its last reply.
 pub const CLOSING_TIMEOUT: Duration = Duration::from_s(10);
+/// How long a session may be without progress before it can be made to leave for a new client.
+pub const EVICT_AFTER: Duration = Duration::from_s(1);
+/// The same for one that has not said anything of use yet: a crowd of them must not keep others waiting.
+pub const EVICT_FRESH_AFTER: Duration = Duration(100);
 
 const _: () = assert!(size_of::<Session>() <= RECEIVER_SLOT_OCTETS);
 
@@ -47,18 +56,29 @@ const _: () = assert!(size_of::<Session>() <= RECEIVER_SLOT_OCTETS);
 #[derive(Debug)]
 pub struct Session {
     pub(super) peer: Peer,
+    /// What is remembered of the client.
+    pub(super) place: Place,
     pub(super) state: State,
     /// As EHLO or HELO gave it last.
     pub(super) client_name: ClientName,
     /// What was agreed on last.
     pub(super) service: Service,
-    /// The rest of a refused command line is being dropped.
-    drops_line: bool,
-    bad_commands: u8,
+    /// The client has logged in.
+    pub(super) is_logged_in: bool,
+    pub(super) failed_logins: u8,
+    /// What is being dropped.
+    pub(super) drops: Drops,
+    pub(super) bad_commands: u8,
+    /// A command of use was heard.
+    has_obeyed: bool,
+    /// A message was accepted.
+    has_sent: bool,
+    /// More came with the end of the mail data, which after HELO it shouldn't.
+    pub(super) is_early: bool,
     /// That the client may not relay is in the log: once a session, whatever it tries.
     pub(super) is_refusal_logged: bool,
-    deadline: Instant,
-    last_progress: Instant,
+    pub(super) deadline: Instant,
+    pub(super) last_progress: Instant,
 }
 
 /// Each state carries what only it may have.
@@ -68,8 +88,14 @@ pub(super) enum State {
     Greeted,
     /// Between transactions.
     Ready,
+    /// A response is waited for.
+    Login(Exchange),
     Transaction(Transaction),
     Data(Data),
+    /// In a chunk.
+    Chunk(Data, Chunk),
+    /// Between two chunks.
+    Chunks(Data),
     Committing(Committing),
     Closing,
 }
@@ -77,9 +103,9 @@ pub(super) enum State {
 /// A message that is written and waits for the turn's sync.
 #[derive(Debug)]
 pub(super) struct Committing {
-    ended: Ended,
-    octets: u64,
-    recipients: u16,
+    pub(super) ended: Ended,
+    pub(super) octets: u64,
+    pub(super) recipients: u16,
 }
 
 /// What a session works with while it is driven.
@@ -88,6 +114,7 @@ pub(super) struct Turn<'a, 'b, D> {
     pub(super) config: &'a Config,
     pub(super) output: &'a mut Buffer<'b>,
     pub(super) spool: &'a mut Store<D>,
+    pub(super) admission: &'a mut Admission,
 }
 
 impl<D: Device> Turn<'_, '_, D> {
@@ -95,23 +122,35 @@ impl<D: Device> Turn<'_, '_, D> {
         reply.write(self.output);
     }
 
-    /// Octets of the largest message that is taken.
-    pub(super) fn message_octets_max(&self) -> u64 {
-        self.config.limits.message_octets.min(self.spool.message_octets_max())
+    /// The part of the spool that the client's mail may hold.
+    pub(super) fn share(&self, place: Place) -> Share {
+        self.spool.share(place.number(), self.config.limits.spool_share_percent)
+    }
+
+    /// Octets of the largest message that is taken from the client.
+    pub(super) fn message_octets_max(&self, place: Place) -> u64 {
+        self.config.limits.message_octets.min(self.spool.message_octets_max_within(self.share(place)))
     }
 }
 
 impl Session {
-    /// A session with `peer`, whose greeting is put into the empty `output`.
-    pub fn new(peer: Peer, now: &Now, config: &Config, output: &mut Buffer) -> Self {
+    /// A session with `peer`, who has that `place` in the ledger; its greeting is put into the empty
+    /// `output`.
+    pub fn new(peer: Peer, place: Place, now: &Now, config: &Config, output: &mut Buffer) -> Self {
         reply::write_greeting(output, &config.hostname, config.announce);
         Self {
             peer,
+            place,
             state: State::Greeted,
             client_name: ClientName::default(),
             service: Service::Basic,
-            drops_line: false,
+            is_logged_in: false,
+            failed_logins: 0,
+            drops: Drops::Nothing,
             bad_commands: 0,
+            has_obeyed: false,
+            has_sent: false,
+            is_early: false,
             is_refusal_logged: false,
             deadline: now.instant + config.limits.command_timeout,
             last_progress: now.instant,
@@ -126,15 +165,19 @@ impl Session {
         config: &Config,
         input: &mut Buffer,
         output: &mut Buffer,
-        spool: &mut Store<D>,
+        (spool, admission): (&mut Store<D>, &mut Admission),
     ) -> Next {
-        let mut turn = Turn { now, config, output, spool };
+        let mut turn = Turn { now, config, output, spool, admission };
         // Each pass takes octets from the input or is the last, so there are no more passes than octets.
         while turn.output.room() >= REPLY_OCTETS_MAX {
             let has_moved = match self.state {
-                State::Greeted | State::Ready | State::Transaction(_) => self.read_command(input, &mut turn),
-                State::Data(_) => self.read_mail_data(input, &mut turn),
                 State::Committing(_) | State::Closing => false,
+                _ if self.drops != Drops::Nothing => self.drop_octets(input, &mut turn),
+                State::Greeted | State::Ready | State::Transaction(_) | State::Chunks(_) => {
+                    self.read_command(input, &mut turn)
+                }
+                State::Login(_) => self.read_response(input, &mut turn),
+                State::Data(_) | State::Chunk(..) => self.read_mail_data(input, &mut turn),
             };
             if !has_moved {
                 break;
@@ -166,18 +209,31 @@ impl Session {
             unreachable!("only a session that is committing is told of a commit")
         };
         match spool.receipt(ended) {
-            Ok(receipt) => accepted(receipt, &self.peer, octets, recipients, output),
+            Ok(receipt) => {
+                self.has_sent = true;
+                accepted(receipt, &self.peer, octets, recipients, output);
+            }
             Err(refusal) => message_refusal(refusal).write(output),
         }
         self.make_progress(now, config);
+    }
+
+    /// The client's place in the ledger.
+    pub fn place(&self) -> Place {
+        self.place
+    }
+
+    /// True when the client has sent a message and not said QUIT.
+    pub fn lacks_quit(&self) -> bool {
+        self.has_sent && !matches!(self.state, State::Closing)
     }
 
     /// True while a message is being received into the spool.
     pub fn has_draft(&self) -> bool {
         match &self.state {
             State::Transaction(_) => true,
-            State::Data(data) => data.has_draft(),
-            State::Greeted | State::Ready | State::Committing(_) | State::Closing => false,
+            State::Data(data) | State::Chunk(data, _) | State::Chunks(data) => data.has_draft(),
+            State::Greeted | State::Ready | State::Login(_) | State::Committing(_) | State::Closing => false,
         }
     }
 
@@ -191,10 +247,10 @@ impl Session {
         self.deadline
     }
 
-    /// When the client last did something that brought its session on: a command, or a good piece of mail
-    /// data.
-    pub fn last_progress(&self) -> Instant {
-        self.last_progress
+    /// From when on the session can be made to leave for a new client: it has done nothing of use for a
+    /// while, neither a command nor a good piece of mail data.
+    pub fn evictable_at(&self) -> Instant {
+        self.last_progress + if self.has_obeyed { EVICT_AFTER } else { EVICT_FRESH_AFTER }
     }
 
     /// The deadline has passed.
@@ -238,141 +294,15 @@ impl Session {
         Next::Close
     }
 
-    /// Takes one command line, or drops what is left of a refused one; false when there is nothing to take.
-    fn read_command<D: Device>(&mut self, input: &mut Buffer, turn: &mut Turn<D>) -> bool {
-        if self.drops_line {
-            let (octets, is_whole) = line::rest_of_line(input.octets());
-            input.consume(octets);
-            self.drops_line = !is_whole;
-            return is_whole;
-        }
-        let (octets, parsed) = match line::next_line(input.octets()) {
-            Line::Partial => return false,
-            Line::Whole(line) => (line.len() + 2, command::parse(line, self.service)),
-            Line::TooLong => (0, Err(reply::C500_LINE_TOO_LONG)),
-            Line::BareLf => (0, Err(reply::C500_BARE_LF)),
-        };
-        input.consume(octets);
-        self.drops_line = octets == 0;
-        self.make_progress(turn.now, turn.config);
-        match parsed {
-            Ok(command) => self.obey(command, turn),
-            Err(reply) => self.refuse(reply, turn),
-        }
-        true
-    }
-
-    /// All transitions but those of mail data, in the order of RFC 5321 4.1.1.
-    fn obey<D: Device>(&mut self, command: Command, turn: &mut Turn<D>) {
-        let state = mem::replace(&mut self.state, State::Closing);
-        self.state = match (state, command) {
-            (State::Data(_) | State::Committing(_) | State::Closing, _) => {
-                unreachable!("no command is read in these states")
-            }
-            (state, Command::Ehlo(name)) => {
-                reply::write_ehlo(turn.output, &turn.config.hostname, turn.message_octets_max());
-                self.introduced(state, name, Service::Extended, turn)
-            }
-            (state, Command::Helo(name)) => {
-                reply::write_helo(turn.output, &turn.config.hostname);
-                self.introduced(state, name, Service::Basic, turn)
-            }
-            (State::Greeted, Command::Mail(_)) => unchanged(State::Greeted, reply::C503_EHLO_FIRST, turn),
-            (State::Ready, Command::Mail(mail)) => self.mail(mail, turn),
-            (state @ State::Transaction(_), Command::Mail(_)) => {
-                unchanged(state, reply::C503_MAIL_ALREADY, turn)
-            }
-            (State::Transaction(transaction), Command::Rcpt(rcpt)) => self.rcpt(transaction, rcpt, turn),
-            (State::Transaction(transaction), Command::Data) => self.data(transaction, turn),
-            (state @ (State::Greeted | State::Ready), Command::Rcpt(_) | Command::Data) => {
-                unchanged(state, reply::C503_MAIL_FIRST, turn)
-            }
-            (state, Command::Rset) => {
-                turn.say(reply::C250_OK);
-                state.without_transaction(turn.spool)
-            }
-            (state, Command::Vrfy) => unchanged(state, reply::C252_CANNOT_VERIFY, turn),
-            (state, Command::Help) => unchanged(state, reply::C214_HELP, turn),
-            (state, Command::Noop) => unchanged(state, reply::C250_OK, turn),
-            (state, Command::Quit) => self.leave(state, Farewell::Quit, turn),
-            (state, Command::Http) => self.leave(state, Farewell::NotSmtp, turn),
-        };
-    }
-
-    fn refuse<D: Device>(&mut self, reply: &Reply, turn: &mut Turn<D>) {
-        self.bad_commands += 1;
-        if self.bad_commands < BAD_COMMANDS_MAX {
-            turn.say(reply);
-        } else {
-            let state = mem::replace(&mut self.state, State::Closing);
-            self.state = self.leave(state, Farewell::TooManyErrors, turn);
-        }
-    }
-
-    fn introduced<D: Device>(
-        &mut self,
-        state: State,
-        name: ClientName,
-        service: Service,
-        turn: &mut Turn<D>,
-    ) -> State {
-        self.client_name = name;
-        self.service = service;
-        state.give_up(turn.spool);
-        State::Ready
-    }
-
-    fn leave<D: Device>(&mut self, state: State, farewell: Farewell, turn: &mut Turn<D>) -> State {
-        if farewell != Farewell::Quit {
-            log::info!("closed client={} reason={farewell:?}", self.peer.address);
-        }
-        reply::write_farewell(turn.output, &turn.config.hostname, farewell);
-        self.deadline = turn.now.instant + CLOSING_TIMEOUT;
-        state.give_up(turn.spool);
-        State::Closing
-    }
-
-    /// Takes what there is of the mail data; false when there is nothing to take.
-    fn read_mail_data<D: Device>(&mut self, input: &mut Buffer, turn: &mut Turn<D>) -> bool {
-        let octets_max = turn.message_octets_max();
-        let State::Data(data) = &mut self.state else { unreachable!("mail data is read in Data only") };
-        let heard = data.read(input, turn.spool, octets_max);
-        if heard.anything {
-            self.deadline = data.deadline().min(turn.now.instant + turn.config.limits.data_timeout);
-        }
-        if heard.progress {
-            self.last_progress = turn.now.instant;
-        }
-        if heard.end {
-            self.end_of_mail_data(turn);
-        }
-        heard.end
-    }
-
-    fn end_of_mail_data<D: Device>(&mut self, turn: &mut Turn<D>) {
-        let State::Data(data) = mem::replace(&mut self.state, State::Ready) else {
-            unreachable!("mail data ends in Data only")
-        };
-        self.make_progress(turn.now, turn.config);
-        self.bad_commands = 0;
-        let (octets, recipients) = (data.octets(), data.recipients());
-        let accepted = turn.spool.tick(turn.now.instant);
-        let ended = match data.into_sink() {
-            Sink::Draft(draft) => turn.spool.end(draft, accepted).map_err(message_refusal),
-            Sink::Refused(reply) => Err(reply),
-        };
-        match ended {
-            Ok(ended) => self.state = State::Committing(Committing { ended, octets, recipients }),
-            Err(reply) => {
-                log::info!("refused client={} octets={octets} reply={}", self.peer.address, reply.code());
-                turn.say(reply);
-            }
-        }
-    }
-
     /// The client has brought its session on; the next command is waited for from now.
-    fn make_progress(&mut self, now: &Now, config: &Config) {
+    pub(super) fn make_progress(&mut self, now: &Now, config: &Config) {
+        self.has_obeyed = true;
         self.last_progress = now.instant;
+        self.await_command(now, config);
+    }
+
+    /// The next command is waited for from now.
+    pub(super) fn await_command(&mut self, now: &Now, config: &Config) {
         self.deadline = now.instant + config.limits.command_timeout;
     }
 
@@ -384,28 +314,23 @@ impl Session {
 
 impl State {
     /// Ends the state with all that it holds.
-    fn give_up<D: Device>(self, spool: &mut Store<D>) {
+    pub(super) fn give_up<D: Device>(self, spool: &mut Store<D>) {
         match self {
-            Self::Greeted | Self::Ready | Self::Closing => {}
+            Self::Greeted | Self::Ready | Self::Login(_) | Self::Closing => {}
             Self::Transaction(transaction) => spool.discard(transaction.draft),
-            Self::Data(data) => data.discard(spool),
+            Self::Data(data) | Self::Chunk(data, _) | Self::Chunks(data) => data.discard(spool),
             Self::Committing(committing) => spool.abandon(committing.ended),
         }
     }
 
     /// What RSET leaves: a client that never introduced itself still hasn't.
-    fn without_transaction<D: Device>(self, spool: &mut Store<D>) -> Self {
+    pub(super) fn without_transaction<D: Device>(self, spool: &mut Store<D>) -> Self {
         if matches!(self, Self::Greeted) {
             return self;
         }
         self.give_up(spool);
         Self::Ready
     }
-}
-
-fn unchanged<D: Device>(state: State, reply: &Reply, turn: &mut Turn<D>) -> State {
-    turn.say(reply);
-    state
 }
 
 /// The only writer of the `250` after mail data.

@@ -69,7 +69,7 @@ impl Session {
             self.record.has_sent_mail_data = true;
             // Recipients that are not of this transaction stand between the reader and the mail data.
             while self.mail.next_recipient(spool)?.is_some() {}
-            write!(output, "{}", trace(&self.envelope, &config.hostname, self.record.id))
+            write!(output, "{}", trace(&self.envelope, config, self.record.id))
                 .expect("the room of the longest trace field was there");
             mail_data.step = Step::Message;
         }
@@ -132,13 +132,18 @@ impl Session {
 }
 
 /// The Received field of a message that leaves.
-pub(super) fn trace<'a>(envelope: &'a Envelope, hostname: &'a str, id: MessageId) -> Received<'a, MessageId> {
+pub(super) fn trace<'a>(
+    envelope: &'a Envelope,
+    config: &'a Config,
+    id: MessageId,
+) -> Received<'a, MessageId> {
     Received {
         client: envelope.client,
         client_name: &envelope.client_name,
-        hostname,
+        hostname: &config.hostname,
         protocol: envelope.protocol.word(),
         id,
+        is_client_hidden: config.hide_received,
         arrival_unix_s: envelope.arrival.unix_s,
     }
 }

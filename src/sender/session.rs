@@ -274,7 +274,7 @@ impl Session {
         self.record.begin(message, &spool.facts(message), None, spool)?;
         self.envelope = envelope;
         self.recipients_max = Transaction::RECIPIENTS_MAX;
-        self.trace_octets = octets(&trace(&self.envelope, &config.hostname, self.record.id));
+        self.trace_octets = octets(&trace(&self.envelope, config, self.record.id));
         self.refuse_unsendable();
         if self.record.has_more() {
             self.state = State::Transaction(Transaction::first(self.is_reset_owed));

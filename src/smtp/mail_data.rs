@@ -30,6 +30,9 @@ pub enum Fault {
     BareLf,
 }
 
+/// Octets of a line of text with CRLF, its stuffed dot not counted (RFC 5321 4.5.3.1.6).
+pub const TEXT_LINE_OCTETS_MAX: usize = 1000;
+
 /// What becomes of an LF that no CR precedes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BareLf {
@@ -47,12 +50,28 @@ pub struct MailData {
     told: [bool; 2],
     octets: u64,
     hops: HopCount,
+    /// The last octet of the chunk before was a CR, which can't be judged without the next.
+    has_cr: bool,
+    /// Octets of the line that isn't at its end.
+    line_octets: u64,
+    has_long_lines: bool,
+    has_bare_lf: bool,
 }
 
 impl MailData {
     /// Right behind the 354.
     pub fn new(bare_lf: BareLf) -> Self {
-        Self { bare_lf, line_begins: true, told: [false; 2], octets: 0, hops: HopCount::new() }
+        Self {
+            bare_lf,
+            line_begins: true,
+            told: [false; 2],
+            octets: 0,
+            hops: HopCount::new(),
+            has_cr: false,
+            line_octets: 0,
+            has_long_lines: false,
+            has_bare_lf: false,
+        }
     }
 
     /// Octets of the message in the runs so far: CRLFs counted, stuffed dots and the end not (RFC 1870 3).
@@ -63,6 +82,16 @@ impl MailData {
     /// Received fields in the header section so far.
     pub fn hops(&self) -> usize {
         self.hops.count
+    }
+
+    /// A line was longer than RFC 5321 4.5.3.1.6 has it.
+    pub fn has_long_lines(&self) -> bool {
+        self.has_long_lines
+    }
+
+    /// An LF without its CR was repaired.
+    pub fn has_bare_lf(&self) -> bool {
+        self.has_bare_lf
     }
 
     /// How many octets of `input` the next part takes, and the part. Octets may be taken without a part; when
@@ -83,17 +112,76 @@ impl MailData {
             // Behind an undone dot there is always something to take, so it can't be undone twice.
             Stop::Input => return (0, None),
             Stop::BareCr => self.fault(Fault::BareCr),
-            Stop::BareLf if self.bare_lf == BareLf::Repair => Some(self.message(b"\r\n")),
-            Stop::BareLf => self.fault(Fault::BareLf),
+            Stop::BareLf => self.line_feed(),
         };
         self.line_begins = false;
         (dots + 1, part)
     }
 
+    /// The same for a chunk, which has no transparency and whose end is known by its count alone (RFC 3030
+    /// 2). It takes all octets, one CR at its end included.
+    pub fn next_of_chunk<'a>(&mut self, input: &'a [u8]) -> (usize, Option<Part<'a>>) {
+        if self.has_cr && !input.is_empty() {
+            self.has_cr = false;
+            return match input {
+                [b'\n', ..] => (1, Some(self.message(b"\r\n"))),
+                _ => (0, self.fault(Fault::BareCr)),
+            };
+        }
+        let (run, stop) = run(input);
+        if !run.is_empty() {
+            return (run.len(), Some(self.message(run)));
+        }
+        match (stop, input) {
+            (Stop::Input, []) => (0, None),
+            (Stop::Input, _) => {
+                self.has_cr = true;
+                (1, None)
+            }
+            (Stop::BareCr, _) => (1, self.fault(Fault::BareCr)),
+            (Stop::BareLf, _) => (1, self.line_feed()),
+        }
+    }
+
+    /// What the end of the last chunk lacks: a line ends with CRLF, whoever wrote it.
+    pub fn end_of_chunks(&mut self) -> Option<Part<'static>> {
+        if core::mem::take(&mut self.has_cr) {
+            return self.fault(Fault::BareCr);
+        }
+        (self.line_octets > 0).then(|| self.message(b"\r\n"))
+    }
+
+    fn line_feed(&mut self) -> Option<Part<'static>> {
+        if self.bare_lf == BareLf::Refuse {
+            return self.fault(Fault::BareLf);
+        }
+        self.has_bare_lf = true;
+        Some(self.message(b"\r\n"))
+    }
+
     fn message<'a>(&mut self, run: &'a [u8]) -> Part<'a> {
         self.octets += run.len() as u64;
         self.hops.count(run);
+        self.measure(run);
         Part::Run(run)
+    }
+
+    /// Looks for lines that are too long. A run that is short, or in a message that has one, needs no look.
+    fn measure(&mut self, run: &[u8]) {
+        let line_octets = self.line_octets;
+        let behind = match run.iter().rposition(|&octet| octet == b'\n') {
+            Some(last) => run.len() - 1 - last,
+            None => run.len() + line_octets as usize,
+        };
+        self.line_octets = behind as u64;
+        if self.has_long_lines || line_octets + (run.len() as u64) <= TEXT_LINE_OCTETS_MAX as u64 {
+            return;
+        }
+        let mut before = line_octets as usize;
+        self.has_long_lines = run.split_inclusive(|&octet| octet == b'\n').any(|line| {
+            let octets = core::mem::take(&mut before) + line.len();
+            octets > TEXT_LINE_OCTETS_MAX
+        });
     }
 
     fn fault(&mut self, fault: Fault) -> Option<Part<'static>> {

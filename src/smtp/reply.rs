@@ -17,8 +17,8 @@ use crate::limits::{DOMAIN_OCTETS_MAX, OUTPUT_OCTETS, REPLY_LINE_OCTETS_MAX};
 pub const REPLY_OCTETS_MAX: usize = REPLY_LINE_OCTETS_MAX;
 
 const _: () = assert!(REPLY_OCTETS_MAX <= OUTPUT_OCTETS);
-// "250-", our name, and a line for each extension, SIZE with 20 digits.
-const _: () = assert!(4 + DOMAIN_OCTETS_MAX + 2 + Extension::OFFERED.len() * 32 <= REPLY_OCTETS_MAX);
+// "250-", our name, and a line for each extension.
+const _: () = assert!("250-\r\n".len() + DOMAIN_OCTETS_MAX + Extension::LINES_OCTETS_MAX <= REPLY_OCTETS_MAX);
 
 /// A reply that is always the same.
 #[derive(Debug, PartialEq, Eq)]
@@ -41,31 +41,55 @@ pub enum Farewell {
     TooManyErrors,
     /// It speaks HTTP.
     NotSmtp,
+    /// One wrong password too many.
+    TooManyLogins,
+    /// It wants to begin a message while the disk has failed.
+    SpoolFailing,
 }
 
 /// HELP.
 pub const C214_HELP: &Reply = &Reply::new(
-    "214-2.0.0 Commands: EHLO HELO MAIL RCPT DATA RSET NOOP HELP VRFY QUIT\r\n\
+    "214-2.0.0 Commands: EHLO HELO MAIL RCPT DATA BDAT RSET NOOP HELP VRFY QUIT AUTH\r\n\
      214 2.0.0 See RFC 5321\r\n",
 );
+/// AUTH: the client is who it says.
+pub const C235_LOGGED_IN: &Reply = &Reply::new("235 2.7.0 Logged in\r\n");
 /// NOOP, RSET.
 pub const C250_OK: &Reply = &Reply::new("250 2.0.0 OK\r\n");
 /// MAIL.
 pub const C250_REVERSE_PATH: &Reply = &Reply::new("250 2.1.0 Reverse-path OK\r\n");
 /// RCPT.
 pub const C250_FORWARD_PATH: &Reply = &Reply::new("250 2.1.5 Forward-path OK\r\n");
+/// BDAT: a chunk that isn't the last.
+pub const C250_CHUNK: &Reply = &Reply::new("250 2.0.0 Chunk received\r\n");
 /// VRFY: a relay can't know (RFC 5321 3.5.3).
 pub const C252_CANNOT_VERIFY: &Reply =
     &Reply::new("252 2.5.2 Can't verify, but will take the message and try to deliver it\r\n");
+/// AUTH PLAIN: the response is waited for.
+pub const C334_RESPONSE: &Reply = &Reply::new("334 \r\n");
+/// AUTH LOGIN: the user's name is; "Username:" in base64, by which some devices go.
+pub const C334_USER: &Reply = &Reply::new("334 VXNlcm5hbWU6\r\n");
+/// AUTH LOGIN: the password is; "Password:".
+pub const C334_PASSWORD: &Reply = &Reply::new("334 UGFzc3dvcmQ6\r\n");
 /// DATA.
 pub const C354_MAIL_DATA: &Reply = &Reply::new("354 Send the mail data, end with <CRLF>.<CRLF>\r\n");
 /// The disk has failed.
 pub const C451_SPOOL_FAILING: &Reply = &Reply::new("451 4.3.0 The spool can't be written now, try later\r\n");
+/// A client that sends more than is let in.
+pub const C451_TOO_MANY_MESSAGES: &Reply =
+    &Reply::new("451 4.7.1 Too many messages from you in a minute; see \"limits.messages_per_minute\"\r\n");
+/// The client's mail fills its share of the spool.
+pub const C452_SHARE_FULL: &Reply = &Reply::new(
+    "452 4.3.1 Your mail fills its share of the spool, try later; see \"limits.spool_share\"\r\n",
+);
 /// The spool is full.
 pub const C452_STORAGE_FULL: &Reply = &Reply::new("452 4.3.1 The spool is full, try later\r\n");
 /// One RCPT too many.
 pub const C452_TOO_MANY_RECIPIENTS: &Reply =
     &Reply::new("452 4.5.3 Too many recipients, send the rest in another transaction\r\n");
+/// AUTH from an address that has guessed too often.
+pub const C454_LOGINS_LIMITED: &Reply =
+    &Reply::new("454 4.7.0 Too many failed logins from your address, try in ten minutes\r\n");
 /// Not a verb at all.
 pub const C500_UNKNOWN: &Reply = &Reply::new("500 5.5.1 Command unknown\r\n");
 /// Past the limit of a command line.
@@ -78,6 +102,14 @@ pub const C501_OCTETS: &Reply = &Reply::new("501 5.5.2 Control or 8-bit octet in
 pub const C501_NO_ARGUMENT_ALLOWED: &Reply = &Reply::new("501 5.5.4 No argument is allowed here\r\n");
 /// No argument where one must be.
 pub const C501_ARGUMENT_MISSING: &Reply = &Reply::new("501 5.5.4 An argument is missing\r\n");
+/// BDAT without a count.
+pub const C501_BDAT_SYNTAX: &Reply = &Reply::new("501 5.5.4 Syntax: BDAT octets [LAST]\r\n");
+/// AUTH with more than a response.
+pub const C501_AUTH_SYNTAX: &Reply = &Reply::new("501 5.5.4 Syntax: AUTH mechanism [response]\r\n");
+/// A response that is no base64.
+pub const C501_BASE64: &Reply = &Reply::new("501 5.5.2 The response is not base64\r\n");
+/// A response of `*`.
+pub const C501_CANCELLED: &Reply = &Reply::new("501 5.7.0 Login cancelled\r\n");
 /// EHLO, HELO.
 pub const C501_CLIENT_NAME: &Reply =
     &Reply::new("501 5.5.4 The argument must be a domain or an address literal\r\n");
@@ -92,7 +124,7 @@ pub const C501_PARAMETER: &Reply = &Reply::new("501 5.5.4 Malformed or repeated 
 pub const C501_REVERSE_PATH: &Reply = &Reply::new("501 5.1.7 Malformed reverse-path\r\n");
 /// A reverse-path without a domain.
 pub const C501_REVERSE_PATH_UNQUALIFIED: &Reply =
-    &Reply::new("501 5.1.7 The reverse-path needs a domain, as in <name@example.com>\r\n");
+    &Reply::new("501 5.1.7 The reverse-path needs a domain; give it one, or set \"domain\"\r\n");
 /// A malformed forward-path.
 pub const C501_FORWARD_PATH: &Reply = &Reply::new("501 5.1.3 Malformed forward-path\r\n");
 /// A path past RFC 5321 4.5.3.1.
@@ -108,8 +140,23 @@ pub const C503_EHLO_FIRST: &Reply = &Reply::new("503 5.5.1 EHLO or HELO first\r\
 pub const C503_MAIL_ALREADY: &Reply = &Reply::new("503 5.5.1 A transaction is open already\r\n");
 /// RCPT or DATA outside a transaction.
 pub const C503_MAIL_FIRST: &Reply = &Reply::new("503 5.5.1 MAIL first\r\n");
+/// DATA, MAIL or RCPT behind BDAT.
+pub const C503_BDAT_GOES_ON: &Reply = &Reply::new("503 5.5.1 The message has begun with BDAT\r\n");
+/// AUTH in a transaction.
+pub const C503_AUTH_IN_TRANSACTION: &Reply = &Reply::new("503 5.5.1 No AUTH in a transaction\r\n");
+/// AUTH a second time.
+pub const C503_LOGGED_IN: &Reply = &Reply::new("503 5.5.1 Logged in already\r\n");
+/// BDAT or AUTH after HELO.
+pub const C503_EHLO_NEEDED: &Reply = &Reply::new("503 5.5.1 EHLO first; HELO has no extensions\r\n");
 /// DATA without a recipient.
 pub const C503_RCPT_FIRST: &Reply = &Reply::new("503 5.5.1 No recipient was accepted\r\n");
+/// AUTH with a mechanism that isn't offered.
+pub const C504_MECHANISM: &Reply = &Reply::new("504 5.5.4 Offered are PLAIN and LOGIN\r\n");
+/// A wrong name or password; which, is not told.
+pub const C535_LOGIN_FAILED: &Reply = &Reply::new("535 5.7.8 Name or password is wrong\r\n");
+/// A recipient that isn't in `relay_to`.
+pub const C550_NOT_RELAYED_TO: &Reply =
+    &Reply::new("550 5.7.1 No mail is relayed to this recipient; add it to \"relay_to\"\r\n");
 /// A local name that nobody reads.
 pub const C550_NO_ADMIN: &Reply =
     &Reply::new("550 5.1.1 Nobody gets mail for local names here; set \"admin\"\r\n");
@@ -121,6 +168,9 @@ pub const C554_LOOP: &Reply = &Reply::new("554 5.4.6 Too many Received fields: a
 pub const C554_BARE_CR: &Reply = &Reply::new("554 5.6.0 Bare CR in the mail data\r\n");
 /// An LF that no CR precedes in mail data.
 pub const C554_BARE_LF: &Reply = &Reply::new("554 5.6.0 Bare LF in the mail data\r\n");
+/// A line of text past RFC 5321 4.5.3.1.6, where that is refused.
+pub const C554_LONG_LINE: &Reply =
+    &Reply::new("554 5.6.0 A line of more than 1,000 octets; see \"quirks.long_lines\"\r\n");
 /// A parameter of no extension that is in use.
 pub const C555_PARAMETER: &Reply = &Reply::new("555 5.5.4 Parameter not recognized or not implemented\r\n");
 
@@ -173,8 +223,8 @@ pub fn write_greeting(output: &mut Buffer, hostname: &str, announce: bool) {
 }
 
 /// Appends the reply to EHLO: our name and the extensions; `size` is the largest message taken, in octets.
-pub fn write_ehlo(output: &mut Buffer, hostname: &str, size: u64) {
-    append(output, format_args!("250-{}\r\n{}", Hostname(hostname), Offer { size }));
+pub fn write_ehlo(output: &mut Buffer, hostname: &str, size: u64, offers_auth: bool) {
+    append(output, format_args!("250-{}\r\n{}", Hostname(hostname), Offer { size, offers_auth }));
 }
 
 /// Appends the reply to HELO.
@@ -192,6 +242,16 @@ pub fn write_may_not_relay(output: &mut Buffer, client: IpAddr) {
     append(output, format_args!("550 5.7.1 {client} may not relay here; add it to \"allow\"\r\n"));
 }
 
+/// Appends the refusal of a client that may relay only when it logs in.
+pub fn write_login_needed(output: &mut Buffer, client: IpAddr) {
+    append(
+        output,
+        format_args!(
+            "530 5.7.0 {client} may not relay here without AUTH; log in, or add it to \"allow\"\r\n"
+        ),
+    );
+}
+
 /// Appends the last reply of a session, if there is room: a peer that doesn't read gets none.
 pub fn write_farewell(output: &mut Buffer, hostname: &str, farewell: Farewell) {
     let (code, text) = match farewell {
@@ -201,6 +261,8 @@ pub fn write_farewell(output: &mut Buffer, hostname: &str, farewell: Farewell) {
         Farewell::ShuttingDown => ("421 4.3.2", "shutting down"),
         Farewell::TooManyErrors => ("421 4.7.0", "too many bad commands, closing"),
         Farewell::NotSmtp => ("421 4.7.0", "this is SMTP, closing"),
+        Farewell::TooManyLogins => ("421 4.7.0", "too many failed logins, closing"),
+        Farewell::SpoolFailing => ("421 4.3.0", "the spool can't be written now, try later, closing"),
     };
     let line = render(format_args!("{code} {} {text}\r\n", Hostname(hostname)));
     if line.len() <= output.room() {
@@ -232,12 +294,16 @@ impl Display for Hostname<'_> {
 /// The lines of the extensions.
 struct Offer {
     size: u64,
+    offers_auth: bool,
 }
 
 impl Display for Offer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let last = Extension::OFFERED.len() - 1;
         for (index, extension) in Extension::OFFERED.into_iter().enumerate() {
+            if extension == Extension::Auth && !self.offers_auth {
+                continue;
+            }
             let hyphen = if index == last { ' ' } else { '-' };
             write!(f, "250{hyphen}{}", extension.keyword())?;
             if extension == Extension::Size {
@@ -264,9 +330,10 @@ mod tests {
     #[test]
     fn the_largest_replies_fit() {
         let name = "d".repeat(300);
-        let ehlo = written(|output| write_ehlo(output, &name, u64::MAX));
+        let ehlo = written(|output| write_ehlo(output, &name, u64::MAX, true));
         assert!(ehlo.starts_with(&format!("250-{}\r\n250-SIZE 18446744073709551615\r\n", "d".repeat(255))));
-        assert!(ehlo.ends_with("\r\n250 HELP\r\n"));
+        assert!(ehlo.ends_with("\r\n250-AUTH PLAIN LOGIN\r\n250 HELP\r\n"));
+        assert!(!written(|output| write_ehlo(output, &name, 1, false)).contains("AUTH"));
         assert!(written(|output| write_greeting(output, &name, true)).contains(" postern "));
         let client = "1111:2222:3333:4444:5555:6666:7777:8888".parse().unwrap();
         assert!(written(|output| write_may_not_relay(output, client)).ends_with("add it to \"allow\"\r\n"));

@@ -12,6 +12,9 @@ use super::date::Date;
 /// Columns at which a line is folded where it can be (RFC 5322 2.1.1).
 const COLUMNS: usize = 78;
 
+/// What stands for a client that isn't told: a name that nobody has (RFC 2606 2).
+const HIDDEN: &str = "hidden.invalid";
+
 /// Octets that a Received field takes at most: three names of 255, the id, the date and the words between.
 pub const RECEIVED_OCTETS_MAX: usize = 1024;
 
@@ -28,6 +31,8 @@ pub struct Received<'a, Id> {
     pub protocol: &'a str,
     /// The message's id; at most 40 octets of letters, digits and hyphens.
     pub id: Id,
+    /// The client's name and address are nobody's business (RFC 5321 7.5): neither is told.
+    pub is_client_hidden: bool,
     /// When it came, in seconds since 1970-01-01 00:00:00 UTC.
     pub arrival_unix_s: u64,
 }
@@ -42,12 +47,15 @@ impl<Id: Display> Received<'_, Id> {
 impl<Id: Display> Display for Received<'_, Id> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let client = AddressLiteral(self.client);
-        f.write_str("Received: from ")?;
-        write_name(f, self.client_name)?;
-        let literal_octets = Octets::of(&client);
         let fold = |is_needed| if is_needed { "\r\n\t" } else { " " };
-        let columns = "Received: from  ()".len() + self.client_name.len() + literal_octets;
-        write!(f, "{}({client})\r\n\tby ", fold(columns > COLUMNS))?;
+        f.write_str("Received: from ")?;
+        if self.is_client_hidden {
+            write!(f, "{HIDDEN}\r\n\tby ")?;
+        } else {
+            write_name(f, self.client_name)?;
+            let columns = "Received: from  ()".len() + self.client_name.len() + Octets::of(&client);
+            write!(f, "{}({client})\r\n\tby ", fold(columns > COLUMNS))?;
+        }
         write_name(f, self.hostname.as_bytes())?;
         let with = self.protocol.len() + Octets::of(&self.id);
         let columns = "\tby  with  id ;".len() + self.hostname.len() + with;
@@ -105,8 +113,15 @@ mod tests {
     fn received(client: &str, client_name: &[u8], hostname: &str) -> String {
         let client = client.parse().unwrap();
         let arrival_unix_s = 1_795_510_800;
-        let received =
-            Received { client, client_name, hostname, protocol: "ESMTP", id: "1-2a", arrival_unix_s };
+        let received = Received {
+            client,
+            client_name,
+            hostname,
+            protocol: "ESMTP",
+            id: "1-2a",
+            is_client_hidden: false,
+            arrival_unix_s,
+        };
         assert_eq!(received.octets(), received.to_string().len());
         received.to_string()
     }
@@ -119,6 +134,23 @@ mod tests {
         assert!(
             received("2001:db8::1", b"[IPv6:::1]", "r").contains("from [IPv6:::1] ([IPv6:2001:db8::1])\r\n")
         );
+    }
+
+    /// SEED-7.5-a.
+    #[test]
+    fn a_hidden_client_is_not_told() {
+        let field = Received {
+            client: "192.0.2.1".parse().unwrap(),
+            client_name: b"printer",
+            hostname: "relay.example",
+            protocol: "ESMTP",
+            id: "1-2a",
+            is_client_hidden: true,
+            arrival_unix_s: 1_795_510_800,
+        };
+        let told = "Received: from hidden.invalid\r\n\tby relay.example with ESMTP id 1-2a;\r\n\t\
+                    Tue, 24 Nov 2026 09:00:00 +0000\r\n";
+        assert_eq!((field.to_string().as_str(), field.octets()), (told, told.len()));
     }
 
     #[test]

@@ -44,6 +44,17 @@ pub(super) struct Slot {
     promised: u32,
     content_octets: u64,
     envelope_octets: u32,
+    share: Share,
+}
+
+/// Whose a draft is, and how many blocks that client's mail may hold in all, so that one client can't fill
+/// the spool. The default is nobody's and without a bound.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Share {
+    /// The client; 0 is nobody.
+    pub client: u8,
+    /// Blocks of its drafts and messages together.
+    pub blocks_max: u32,
 }
 
 impl Slot {
@@ -65,6 +76,16 @@ impl<D: Device> Store<D> {
     /// Begins a draft. With `declared` octets (SIZE of RFC 1870) the blocks they need are reserved, so that a
     /// message of that size never meets a full disk; what its recipients need beyond one is not foreseen.
     pub fn begin(&mut self, envelope: &Envelope, declared: Option<u64>) -> Result<Draft, Refusal> {
+        self.begin_within(envelope, declared, Share::default())
+    }
+
+    /// The same for a client that has a share of the spool.
+    pub fn begin_within(
+        &mut self,
+        envelope: &Envelope,
+        declared: Option<u64>,
+        share: Share,
+    ) -> Result<Draft, Refusal> {
         if self.is_failing() {
             return Err(Refusal::Failing);
         }
@@ -75,6 +96,12 @@ impl<D: Device> Store<D> {
             return Err(Refusal::NeverFits);
         }
         let blocks = blocks as u32;
+        if share.client != 0 && blocks > share.blocks_max {
+            return Err(Refusal::NeverFits);
+        }
+        if share.client != 0 && self.held(share.client) + blocks > share.blocks_max {
+            return Err(Refusal::ShareFull);
+        }
         let slot = self.drafts.iter().position(|slot| !slot.is_used).ok_or(Refusal::Full)?;
         if self.blocks_unpromised() < blocks && !(self.reclaim() && self.blocks_unpromised() >= blocks) {
             return Err(if self.is_failing() { Refusal::Failing } else { Refusal::Full });
@@ -83,7 +110,7 @@ impl<D: Device> Store<D> {
         let id = MessageId { epoch: self.superblock.epoch, counter: self.ids };
         self.ids = self.ids.checked_add(1).expect("4,294,967,295 messages in one run");
         self.drafts[slot] =
-            Slot { is_used: true, id, entry: Some(entry), promised: blocks, ..Slot::default() };
+            Slot { is_used: true, id, entry: Some(entry), promised: blocks, share, ..Slot::default() };
         self.promised += blocks;
         let draft = Draft { slot: slot as u8 };
         let begun = self.draw(slot).and_then(|block| {
@@ -98,6 +125,29 @@ impl<D: Device> Store<D> {
                 Err(refusal)
             }
         }
+    }
+
+    /// The share of `client` when each may hold `percent` hundredths of an empty spool.
+    pub fn share(&self, client: u8, percent: u8) -> Share {
+        let blocks = u64::from(self.blocks_for_messages()) * u64::from(percent) / 100;
+        Share { client, blocks_max: blocks.max(1) as u32 }
+    }
+
+    /// Counts a message that was found at the start to the share of `client`.
+    pub fn charge(&mut self, message: MessageIndex, client: u8) {
+        self.table.charge(message, client);
+    }
+
+    /// Blocks of all drafts and messages of `client`.
+    pub fn held(&self, client: u8) -> u32 {
+        let drafts = self.drafts.iter().filter(|slot| slot.is_used && slot.share.client == client);
+        let blocks = |slot: &Slot| slot.promised + slot.bodies + u32::from(slot.first >= SUPERBLOCK_SLOTS);
+        self.table.held(client) + drafts.map(blocks).sum::<u32>()
+    }
+
+    /// The id of the message that the draft will be.
+    pub fn id_of(&self, draft: &Draft) -> MessageId {
+        self.drafts[usize::from(draft.slot)].id
     }
 
     /// Adds one recipient, or leaves the draft as it was.
@@ -196,6 +246,7 @@ impl<D: Device> Store<D> {
         let entry = Entry {
             state: State::Ended,
             is_owned: true,
+            client: 0,
             id: slot.id,
             head: slot.block,
             first,
@@ -210,6 +261,7 @@ impl<D: Device> Store<D> {
             link: 0,
         };
         self.table.put(message, &entry);
+        self.table.charge(message, slot.share.client);
         self.table.push_ended(message);
         Ok(message)
     }
@@ -285,6 +337,11 @@ impl<D: Device> Store<D> {
 
     /// One more block for a draft: from its promise, else from what nobody was promised.
     fn draw(&mut self, at: usize) -> Result<u32, Refusal> {
+        let share = self.drafts[at].share;
+        if self.drafts[at].promised == 0 && share.client != 0 && self.held(share.client) >= share.blocks_max {
+            let is_alone = self.drafts[at].bodies + 1 >= share.blocks_max;
+            return Err(if is_alone { Refusal::NeverFits } else { Refusal::ShareFull });
+        }
         if self.drafts[at].promised == 0
             && self.blocks_unpromised() == 0
             && !(self.reclaim() && self.blocks_unpromised() > 0)
@@ -329,9 +386,20 @@ impl<D: Device> Store<D> {
 
     /// Octets of mail data that an empty spool holds in one message.
     pub fn message_octets_max(&self) -> u64 {
-        let pieces = u64::from(self.blocks_for_messages().saturating_sub(1));
-        (pieces * BODY_CONTENT_OCTETS as u64).saturating_sub(2 * RECORD_OCTETS_MAX as u64)
+        mail_data_of(self.blocks_for_messages())
     }
+
+    /// The same for a client with a share of it.
+    pub fn message_octets_max_within(&self, share: Share) -> u64 {
+        let blocks = self.blocks_for_messages();
+        mail_data_of(if share.client == 0 { blocks } else { blocks.min(share.blocks_max) })
+    }
+}
+
+/// Octets of mail data that fit into `blocks` beside an envelope and the record of one recipient.
+fn mail_data_of(blocks: u32) -> u64 {
+    let pieces = u64::from(blocks.saturating_sub(1));
+    (pieces * BODY_CONTENT_OCTETS as u64).saturating_sub(2 * RECORD_OCTETS_MAX as u64)
 }
 
 fn refusal_of(error: DeviceError) -> Refusal {

@@ -30,6 +30,7 @@ mod table;
 pub use crate::smtp::dsn::Notify;
 pub use balance::Balance;
 pub use device::{BLOCK_OCTETS, Block, BlockIndex, Device, DeviceError};
+pub use draft::Share;
 pub use envelope::{Envelope, KeptReply, MessageId, Protocol, REPLIES_KEPT, Recipient, RecipientState};
 pub use file::{OpenError, SpoolFile, start_at};
 pub use reader::{Damage, Reader};

@@ -354,6 +354,7 @@ impl<D: Device> Store<D> {
         let entry = Entry {
             state: State::Live,
             is_owned: false,
+            client: 0,
             id: found.id,
             head: found.block,
             first: header.next,

@@ -68,7 +68,9 @@ pub struct MessageIndex(pub u32);
 pub enum Refusal {
     /// No room for it now: 452 4.3.1.
     Full,
-    /// It would not fit into an empty spool: 552 5.3.4.
+    /// The client's mail holds its share of the spool: 452 4.3.1.
+    ShareFull,
+    /// It would not fit into an empty spool, or into the client's share of one: 552 5.3.4.
     NeverFits,
     /// The format's or board's count of recipients is reached: 452 4.5.3.
     TooManyRecipients,
@@ -325,6 +327,11 @@ impl<D: Device> Store<D> {
     /// The messages to be relayed, those of earlier ids first after a start.
     pub fn messages(&self) -> impl Iterator<Item = MessageIndex> + '_ {
         self.table.iter().filter(|(_, entry)| entry.state == State::Live).map(|(message, _)| message)
+    }
+
+    /// True when `message` is there, durable and not damaged.
+    pub fn is_live(&self, message: MessageIndex) -> bool {
+        message.0 < self.table.touched() && self.table.entry(message).state == State::Live
     }
 
     /// What the queue needs to know of `message`.

@@ -4,6 +4,9 @@ use super::{Facts, MessageId, MessageIndex};
 use crate::limits::MESSAGE_ENTRY_OCTETS;
 use crate::time::Tick;
 
+/// Clients whose shares are told apart, and nobody.
+const CLIENTS: usize = u8::MAX as usize + 1;
+
 /// Where a message stands between its last block and its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum State {
@@ -29,6 +32,8 @@ pub(super) struct Entry {
     pub state: State,
     /// A session holds an [`super::Ended`] for it.
     pub is_owned: bool,
+    /// The client whose share of the spool it takes; 0 is nobody.
+    pub client: u8,
     pub id: MessageId,
     /// The block of its newest head.
     pub head: u32,
@@ -54,6 +59,7 @@ impl Entry {
     pub(super) const VACANT: Self = Self {
         state: State::Vacant,
         is_owned: false,
+        client: 0,
         id: MessageId { epoch: 0, counter: 0 },
         head: 0,
         first: 0,
@@ -78,6 +84,11 @@ impl Entry {
         }
     }
 
+    /// Blocks that it takes from a client's share.
+    fn blocks(&self) -> u32 {
+        if self.client == 0 { 0 } else { self.bodies + 1 }
+    }
+
     fn pack(&self) -> [u32; WORDS] {
         let state = match self.state {
             State::Vacant => 0,
@@ -89,7 +100,7 @@ impl Entry {
             State::Aside => 6,
         };
         [
-            state | u32::from(self.is_owned) << 8 | u32::from(self.owed) << 16,
+            state | u32::from(self.is_owned) << 7 | u32::from(self.client) << 8 | u32::from(self.owed) << 16,
             self.id.epoch,
             self.id.counter,
             self.head,
@@ -106,7 +117,7 @@ impl Entry {
 
     fn unpack(words: &[u32; WORDS]) -> Self {
         Self {
-            state: match words[0] & 0xff {
+            state: match words[0] & 0x7f {
                 0 => State::Vacant,
                 1 => State::Reserved,
                 2 => State::Ended,
@@ -115,7 +126,8 @@ impl Entry {
                 5 => State::FreeOwed,
                 _ => State::Aside,
             },
-            is_owned: words[0] >> 8 & 1 == 1,
+            is_owned: words[0] >> 7 & 1 == 1,
+            client: (words[0] >> 8) as u8,
             id: MessageId { epoch: words[1], counter: words[2] },
             head: words[3],
             first: words[4],
@@ -139,6 +151,8 @@ pub(super) struct Table {
     touched: u32,
     vacant: u32,
     count: u32,
+    /// Blocks of each client's messages.
+    held: Box<[u32; CLIENTS]>,
     /// Written in this turn, waiting for its sync.
     ended: List,
     /// Durable, waiting to be told to the queue.
@@ -159,6 +173,7 @@ impl Table {
             touched: 0,
             vacant: 0,
             count: 0,
+            held: Box::new([0; CLIENTS]),
             ended: List::default(),
             committed: List::default(),
         }
@@ -178,6 +193,20 @@ impl Table {
         change(&mut entry);
         self.put(at, &entry);
         entry
+    }
+
+    /// The message takes from the share of `client` from now on; it was nobody's before.
+    pub(super) fn charge(&mut self, at: MessageIndex, client: u8) {
+        let entry = self.change(at, |entry| {
+            assert!(entry.client == 0);
+            entry.client = client;
+        });
+        self.held[usize::from(client)] += entry.blocks();
+    }
+
+    /// Blocks of the messages of `client`.
+    pub(super) fn held(&self, client: u8) -> u32 {
+        self.held[usize::from(client)]
     }
 
     /// Entries that are not vacant.
@@ -203,7 +232,9 @@ impl Table {
     }
 
     pub(super) fn vacate(&mut self, at: MessageIndex) {
-        assert!(self.entry(at).state != State::Vacant);
+        let entry = self.entry(at);
+        assert!(entry.state != State::Vacant);
+        self.held[usize::from(entry.client)] -= entry.blocks();
         self.put(at, &Entry { link: self.vacant, ..Entry::VACANT });
         self.vacant = at.0 + 1;
         self.count -= 1;

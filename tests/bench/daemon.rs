@@ -53,7 +53,7 @@ impl Daemon {
             format!(
                 "hostname = \"relay.test.example\"\nlog = \"{log}\"\nlisten = [\"{address}\"]\n\
                  [smarthost]\nhost = \"127.0.0.1\"\nport = {smarthost}\ntls = \"none\"\n\
-                 [spool]\npath = {spool:?}\nsize = \"64MiB\"\n\
+                 [spool]\npath = {spool:?}\nsize = \"64MiB\"\n[limits]\nspool_share = \"100%\"\n\
                  [retry]\nfirst = \"1s\"\nlongest = \"1s\"\nroute_longest = \"1s\"\n"
             ),
         )?;

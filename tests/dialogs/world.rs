@@ -7,7 +7,7 @@ use std::path::Path;
 use postern::buffer::{Buffer, Window};
 use postern::config::Config;
 use postern::limits::{INPUT_OCTETS, OUTPUT_OCTETS, RECEIVER_SESSIONS};
-use postern::receiver::{Peer, Session};
+use postern::receiver::{Admission, Peer, Place, Session};
 use postern::smtp::Next;
 use postern::spool::{Envelope, MessageIndex, Protocol, Reader, Recipient, Start, Store};
 use postern::time::{Duration, Instant, Now, Wall};
@@ -32,6 +32,8 @@ pub(crate) struct World {
     pub(crate) now: Now,
     peer: Peer,
     pub(crate) session: Session,
+    pub(crate) admission: Admission,
+    place: Place,
     input: (Box<[u8]>, Window),
     output: (Box<[u8]>, Window),
     travel: Travel,
@@ -52,8 +54,10 @@ fn buffer(side: &mut (Box<[u8]>, Window)) -> Buffer<'_> {
 impl World {
     pub(crate) fn new(settings: &Settings, travel: Travel) -> Self {
         let toml = format!(
-            "hostname = \"relay.example\"\n{}[smarthost]\nhost = \"192.0.2.25\"\ntls = \"none\"\n",
-            settings.config
+            "hostname = \"relay.example\"\n{}{}[smarthost]\nhost = \"192.0.2.25\"\ntls = \"none\"\n{}",
+            if settings.is_completed { "" } else { "quirks.missing_fields = false\n" },
+            settings.config,
+            settings.tables
         );
         let config = Config::parse(&toml, Path::new("dialog"), "board")
             .unwrap_or_else(|error| panic!("{error} in\n{toml}"));
@@ -62,11 +66,18 @@ impl World {
         let start = Start { blocks: settings.blocks, seed: 1, now: now.instant };
         let (store, _) = Store::start(disk.clone(), start).expect("an empty disk becomes a spool");
         let mut output = (vec![0; OUTPUT_OCTETS].into_boxed_slice(), Window::default());
-        let session = Session::new(settings.peer, &now, &config, &mut buffer(&mut output));
+        let mut admission = Admission::default();
+        for (name, password) in &settings.users {
+            assert!(admission.users.add(name.as_bytes(), password.as_bytes()), "a user");
+        }
+        let place = admission.ledger.place_of(settings.peer.address, now.instant, |_| false);
+        let session = Session::new(settings.peer, place, &now, &config, &mut buffer(&mut output));
         Self {
             blocks_free: store.blocks_free(),
             peer: settings.peer,
             session,
+            admission,
+            place,
             input: (vec![0; INPUT_OCTETS].into_boxed_slice(), Window::default()),
             output,
             random: Random(if let Travel::Seeded(seed) = travel { seed } else { 0 }),
@@ -86,7 +97,8 @@ impl World {
     pub(crate) fn another_session(&mut self) {
         self.output.1 = Window::default();
         self.input.1 = Window::default();
-        self.session = Session::new(self.peer, &self.now, &self.config, &mut buffer(&mut self.output));
+        let mut output = buffer(&mut self.output);
+        self.session = Session::new(self.peer, self.place, &self.now, &self.config, &mut output);
         self.is_closed = false;
     }
 
@@ -129,7 +141,8 @@ impl World {
         input.filled(octets);
         self.pending.drain(..octets);
         let mut output = buffer(&mut self.output);
-        let next = self.session.advance(&self.now, &self.config, &mut input, &mut output, &mut self.store);
+        let shared = (&mut self.store, &mut self.admission);
+        let next = self.session.advance(&self.now, &self.config, &mut input, &mut output, shared);
         self.is_closed = next == Next::Close;
         if self.session.is_committing() {
             self.store.commit(self.now.instant);
@@ -193,6 +206,18 @@ impl World {
         }
     }
 
+    /// How often the client's habits were met.
+    pub(crate) fn quirks(&self) -> String {
+        let clients = self.admission.ledger.clients().flat_map(|client| client.quirks());
+        clients.map(|(quirk, count)| format!("{}={count}", quirk.name())).collect::<Vec<_>>().join(" ")
+    }
+
+    /// `text` with the last message's id replaced.
+    pub(crate) fn without_id(&self, text: &str) -> String {
+        let message = *self.committed.last().expect("a message was queued");
+        text.replace(&format!("<{}@", self.store.facts(message).id), "<ID@")
+    }
+
     /// Nothing may be left over: no draft, no block, no half reply.
     pub(crate) fn finish(mut self) -> Result<Vec<u8>, String> {
         if !self.is_closed {
@@ -234,6 +259,9 @@ impl World {
 /// What a dialog says before it begins.
 pub(crate) struct Settings {
     config: String,
+    tables: String,
+    users: Vec<(String, String)>,
+    is_completed: bool,
     peer: Peer,
     blocks: u32,
 }
@@ -241,10 +269,23 @@ pub(crate) struct Settings {
 impl Settings {
     pub(crate) fn of(dialog: &str) -> Self {
         let loopback = Peer::new(Ipv4Addr::LOCALHOST.into(), true);
-        let mut settings = Self { config: String::new(), peer: loopback, blocks: 256 };
+        let mut settings = Self {
+            config: String::new(),
+            tables: String::new(),
+            users: Vec::new(),
+            is_completed: false,
+            peer: loopback,
+            blocks: 256,
+        };
         for line in dialog.lines() {
             if let Some(setting) = line.strip_prefix("!config ") {
                 writeln!(settings.config, "{setting}").expect("a String takes all");
+            } else if let Some(user) = line.strip_prefix("!user ") {
+                let (name, password) = user.split_once(' ').expect("a name and a password");
+                writeln!(settings.tables, "[users]\n{name} = \"/etc/postern.{name}\"").expect("as above");
+                settings.users.push((name.to_owned(), password.to_owned()));
+            } else if line == "!completed" {
+                settings.is_completed = true;
             } else if let Some(client) = line.strip_prefix("!client ") {
                 let address = client.trim_end_matches(" on-link");
                 settings.peer = Peer::new(address.parse().expect("an address"), address != client);

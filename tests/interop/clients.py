@@ -228,3 +228,71 @@ def many_at_once(world):
         expect(process.returncode == 0, f"msmtp ended with {process.returncode}: {said[-300:]}")
     arrived(sink, messages)
     return f"{len(messages)} at once"
+
+
+@check("clients.login")
+def login(world):
+    """AUTH-s-a, AUTH-s-c: swaks, curl and smtplib log in by PLAIN and LOGIN; a wrong password gets no further,
+    and no password is in the log (SEC-cred-a).
+    """
+    sink = Sink(world, free_port()).start()
+    user, password = "printer", "secret-of-the-printer"
+    relay = Relay(world, sink.port, top="allow = []\n", users={user: password}).start()
+    messages = texts(world, "login", 6, eight_bit=False)
+    for message, mechanism in zip(messages[:2], ("PLAIN", "LOGIN")):
+        path = world.folder / message.sender
+        path.write_bytes(message.transparent()[:-2])
+        envelope = ["--from", message.sender, "--to", ",".join(message.recipients)]
+        data = ["--no-data-fixup", "--data", f"@{path}"]
+        server = ["swaks", "--server", f"127.0.0.1:{relay.port}", *data, *envelope]
+        said = run([*server, "--auth", mechanism, "--auth-user", user, "--auth-password", password])
+        expect("235 2.7.0" in said, f"swaks heard {said[-300:]}")
+        wrong = subprocess.run(
+            [*server, "--auth", mechanism, "--auth-user", user, "--auth-password", "wrong"],
+            capture_output=True,
+            timeout=SECONDS,
+        )
+        is_refused = wrong.returncode != 0 and b"535 5.7.8" in wrong.stdout
+        expect(is_refused, f"swaks with a wrong password: {wrong.stdout[-300:]}")
+    for message, option in zip(messages[2:4], ("AUTH=PLAIN", "AUTH=LOGIN")):
+        path = world.folder / message.sender
+        path.write_bytes(message.data)
+        recipients = [word for recipient in message.recipients for word in ("--mail-rcpt", recipient)]
+        run(["curl", "-sS", "--url", f"smtp://127.0.0.1:{relay.port}/curl.test.example", "--login-options", option,
+             "--user", f"{user}:{password}", "--mail-from", message.sender, *recipients, "--upload-file", str(path)])
+    for message in messages[4:]:
+        with smtplib.SMTP("127.0.0.1", relay.port, "smtplib.test.example", SECONDS) as client:
+            client.login(user, password)
+            client.sendmail(message.sender, message.recipients, message.data)
+    with smtplib.SMTP("127.0.0.1", relay.port, "smtplib.test.example", SECONDS) as client:
+        client.ehlo()
+        client.mail("stranger@test.example")
+        code, text = client.rcpt("admin@elsewhere.example")
+        expect(code == 530, f"without a login: {code} {text}")
+    arrived(sink, messages)
+    log = relay.log()
+    expect(password not in log, "the password is in the log")
+    return f"{len(messages)} messages by {user}"
+
+
+@check("clients.chunks")
+def chunks(world):
+    """BDAT-a, U8-a: chunks of any size, and addresses in UTF-8, arrive as they are."""
+    relay, sink = pair(world, extensions=["PIPELINING", "SIZE 20000000", "8BITMIME", "SMTPUTF8"])
+    messages = texts(world, "chunks", 4)
+    for number, message in enumerate(messages):
+        with smtplib.SMTP("127.0.0.1", relay.port, "chunks.test.example", SECONDS) as client:
+            client.ehlo()
+            client.mail(message.sender, ["BODY=8BITMIME"])
+            for recipient in message.recipients:
+                client.rcpt(recipient)
+            size = (1, 7, 1000, 1_000_000)[number]
+            pieces = [message.data[at : at + size] for at in range(0, len(message.data), size)]
+            for piece in pieces:
+                client.send(b"BDAT %d\r\n" % len(piece) + piece)
+                code, text = client.getreply()
+                expect(code == 250, f"{code} {text}")
+            code, text = client.docmd("BDAT 0 LAST")
+            expect(code == 250 and text.startswith(b"2.0.0 Queued"), f"{code} {text}")
+    arrived(sink, messages)
+    return f"{len(messages)} messages"

@@ -52,7 +52,7 @@ def sigterm(world):
 
 @check("process.few_descriptors", 60)
 def few_descriptors(world):
-    """16 file descriptors and 60 connections: no busy loop, and service when connections go."""
+    """SEC-dos-e: 16 file descriptors and 60 connections: no busy loop, and service when connections go."""
     sink = Sink(world, free_port()).start()
     relay = Relay(world, sink.port)
     relay.launch()

@@ -16,7 +16,7 @@ class Relay:
     """A relay in `folder`. It keeps port, configuration and spool over restarts, and appends to one log."""
 
     def __init__(self, world, smarthost_port, *, name="relay", size="64MiB", top="", tables="", binary=None,
-                 smarthost='host = "127.0.0.1"\ntls = "none"\n', retry='route_longest = "1s"\n'):
+                 smarthost='host = "127.0.0.1"\ntls = "none"\n', retry='route_longest = "1s"\n', users=None):
         self.folder = world.folder_for(name)
         self.port = free_port()
         self.spool = self.folder / "spool"
@@ -25,15 +25,28 @@ class Relay:
         self.binary = binary or world.binary
         self.process = None
         self.wrapper = []
+        listener = f'"127.0.0.1:{self.port}"'
+        if users:
+            listener = f"{{ address = {listener}, auth = true, allow_plaintext_auth = true }}"
+            tables += "[users]\n"
+        for user, password in (users or {}).items():
+            secret = self.folder / f"{user}.secret"
+            secret.write_text(password + "\n")
+            secret.chmod(0o600)
+            tables += f'{user} = "{secret}"\n'
+        # One client plays all devices, and octets are compared.
+        share = '[limits]\nspool_share = "100%"\n'
+        limits = tables.replace("[limits]\n", share) if "[limits]" in tables else share + tables
         self.config.write_text(
             f'hostname = "relay.test.example"\n'
-            f'listen = ["127.0.0.1:{self.port}"]\n'
+            f"listen = [{listener}]\n"
             f'admin = "admin@test.example"\n'
             f"{top}"
             f"[smarthost]\nport = {smarthost_port}\n{smarthost}"
             f'[spool]\npath = "{self.spool}"\nsize = "{size}"\n'
             f'[retry]\nfirst = "1s"\nlongest = "5s"\n{retry}'
-            f"{tables}"
+            f"[quirks]\nmissing_fields = false\n"
+            f"{limits}"
         )
         world.stack.callback(self.end)
 

@@ -12,7 +12,8 @@ use crate::disk::Disk;
 
 /// The greeting's extensions unless told otherwise.
 pub(crate) const EXTENSIONS: &[&str] = &["PIPELINING", "8BITMIME"];
-const TOP: &str = "hostname = \"relay.site.example\"\nadmin = \"admin@example.com\"\n";
+const TOP: &str = "hostname = \"relay.site.example\"\nadmin = \"admin@example.com\"\n\
+                   quirks.missing_fields = false\nlimits.spool_share = \"100%\"\n";
 const SMARTHOST: &str = "[smarthost]\nhost = \"192.0.2.25\"\nport = 2525\ntls = \"none\"\n";
 const BLOCKS: u32 = 64;
 

@@ -375,7 +375,7 @@ fn a_login_that_is_wanted_later_is_no_fault_of_the_message() {
     );
 }
 
-/// AUTH-c-j: over plain TCP only where the configuration says so by name.
+/// AUTH-c-j, SEC-tls-d: over plain TCP only where the configuration says so by name.
 #[test]
 fn a_login_in_plain_is_allowed_by_name() {
     let keys = format!("{LOGIN}\ntls = \"none\"\nallow_plaintext_auth = true");

@@ -76,8 +76,8 @@ fn config(swarm: &Swarm) -> Config {
     let text = format!(
         "hostname = \"relay.example\"\nlisten = [\"192.0.2.254:25\"]\nallow = [\"192.0.2.0/24\"]\n\
          [smarthost]\nhost = \"198.51.100.1\"\ntls = \"none\"\nconnections = {connections}\n\
-         [limits]\nsessions = {sessions}\nsessions_per_client = {of_client}\n\
-         [quirks]\nbare_lf = \"{bare_lf}\"\n[retry]\ngive_up = \"{give_up}s\"\n"
+         [limits]\nsessions = {sessions}\nsessions_per_client = {of_client}\nspool_share = \"100%\"\n\
+         [quirks]\nbare_lf = \"{bare_lf}\"\nmissing_fields = false\n[retry]\ngive_up = \"{give_up}s\"\n"
     );
     Config::parse(&text, Path::new("simulation.toml"), "relay.example")
         .unwrap_or_else(|error| panic!("the configuration is valid: {error}"))

@@ -1,0 +1,96 @@
+//! Each requirement on the server side has a test that cites it: prints the table id -> tests, and fails for
+//! one without.
+//!
+//! `requirements.txt` has the ids, each with its level (M must, S should, Y may, X beyond the RFCs). A dialog
+//! cites in its first line, before the colon; any other test in its comments, or in a string.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+/// What is not shown yet, and why. A group ends with its hyphen.
+const ELSEWHERE: [(&str, &str); 11] = [
+    ("TLS-s-b", "comes with TLS for clients"),
+    ("TLS-s-c", "comes with TLS for clients"),
+    ("TLS-s-d", "comes with TLS for clients"),
+    ("TLS-s-e", "comes with TLS for clients"),
+    ("SEC-tls-a", "comes with TLS for clients"),
+    ("SEED-B-1", "comes with sendmail"),
+    ("SEED-B-2", "comes with sendmail"),
+    ("SEED-B-3", "comes with sendmail"),
+    ("SEED-B-4", "comes with sendmail"),
+    ("SEED-B-5", "comes with sendmail"),
+    ("SEED-B-7", "comes with sendmail"),
+];
+
+fn folder(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
+}
+
+/// The files below `folder` of one of `kinds`, `tests/requirements.rs` aside.
+fn files(folder: &Path, kinds: &[&str], into: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).expect("a folder of the sources") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            files(&path, kinds, into);
+        } else if path.extension().is_some_and(|kind| kinds.iter().any(|known| kind == *known))
+            && !path.ends_with("requirements.rs")
+        {
+            into.push(path);
+        }
+    }
+}
+
+/// The words of `text` that have the form of an id.
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split(|letter: char| !(letter.is_ascii_alphanumeric() || letter == '-' || letter == '.'))
+        .map(|word| word.trim_end_matches('.'))
+}
+
+/// What a file cites: a dialog in its first line only.
+fn cited(path: &Path, text: &str) -> BTreeSet<String> {
+    let is_dialog = path.extension().is_some_and(|kind| kind == "smtp");
+    let first = text.lines().next().unwrap_or_default();
+    let place = if is_dialog { first.split(':').next().unwrap_or_default() } else { text };
+    words(place).map(str::to_owned).collect()
+}
+
+#[test]
+fn each_requirement_has_a_test() {
+    let mut paths = Vec::new();
+    files(&folder("tests"), &["smtp", "rs", "py"], &mut paths);
+    files(&folder("src"), &["rs"], &mut paths);
+    paths.sort();
+    let mut tests: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for path in &paths {
+        let text = std::fs::read_to_string(path).expect("a source is text");
+        let name = path.strip_prefix(folder("")).expect("below the project").display().to_string();
+        for id in cited(path, &text) {
+            tests.entry(id).or_default().push(name.clone());
+        }
+    }
+    let list = std::fs::read_to_string(folder("tests/requirements.txt")).expect("the list of ids");
+    let (mut missing, mut count) = (Vec::new(), 0);
+    for line in list.lines() {
+        let (id, level) = line.split_once(' ').expect("an id and its level");
+        let elsewhere =
+            ELSEWHERE.iter().find(|(known, _)| *known == id || known.ends_with('-') && id.starts_with(known));
+        count += 1;
+        match (tests.get(id), elsewhere) {
+            (Some(names), _) => println!("{id:<18} {level}  {}", names.join(" ")),
+            (None, Some((_, reason))) => println!("{id:<18} {level}  ({reason})"),
+            (None, None) => missing.push(id),
+        }
+    }
+    assert!(count >= 220, "only {count} requirements are listed");
+    assert!(missing.is_empty(), "no test cites {}", missing.join(", "));
+}
+
+#[test]
+fn ids_are_whole_words_and_a_dialog_cites_in_its_first_line() {
+    let dialog = "# S-3.1-a, SEED-D.1: S-9.9-z is not cited\nC: S-8.8-y\n";
+    let words: Vec<_> =
+        cited(Path::new("a.smtp"), dialog).into_iter().filter(|word| word.contains('-')).collect();
+    assert_eq!(words, ["S-3.1-a", "SEED-D.1"]);
+    assert!(cited(Path::new("a.rs"), "//! PIPE-a, (S-4.2-b).").contains("S-4.2-b"));
+    assert!(!cited(Path::new("a.rs"), "//! S-4.2-bc").contains("S-4.2-b"));
+}
