@@ -42,6 +42,7 @@
 //! - No queue, buffer or loop is without a bound, and the compiler knows their sum ([`limits`]).
 //! - After the start, receiving, spooling and relaying allocate nothing.
 //! - A fault of the route is not charged to a message.
+//! - Whoever's mail fails is told, by a state of that mail and no new one; nobody is told of a notice.
 //! - Ages and waits go by the queue clock, which no change of the wall clock moves.
 //!
 //! # Absent on purpose

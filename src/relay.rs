@@ -347,7 +347,14 @@ impl<D: Device> Relay<D> {
     /// get it first.
     pub fn shut_down(&mut self, now: &Now) {
         self.is_stopping = true;
-        self.turn(now);
+        // A client that doesn't wait for replies may have several messages in hand: each gets its verdict, as
+        // none may be told 421 and be kept.
+        for _ in 0..INPUT_OCTETS {
+            self.turn(now);
+            if self.committing.is_empty() {
+                break;
+            }
+        }
         for at in 0..RECEIVER_SESSIONS {
             self.close_receiver(now, at, receiver::Session::shut_down);
         }

@@ -37,6 +37,7 @@ fn one_recipient_refused() {
         "To: <ups@example.com>\r\n",
         "Subject: Undelivered mail\r\n",
         "Date: Tue, 24 Nov 2026 09:00:00 +0000\r\n",
+        "References: <1@ups>\r\n",
         "Auto-Submitted: auto-replied\r\n",
         "MIME-Version: 1.0\r\n",
         "Content-Type: multipart/report; report-type=delivery-status;",
@@ -369,6 +370,28 @@ fn what_is_returned() {
     let notice = Notice::of(&world.arrived[0]);
     assert!((15_000..20_000).contains(&notice.returned.len()));
     world.expect_empty();
+}
+
+/// RFC 3834 3.1.5: a notice refers to its message, if that has a name that can be copied.
+#[test]
+fn references() {
+    let long = format!("Message-ID: <{}@ups>\r\n\r\n", "i".repeat(300));
+    for (data, is_named) in [
+        ("A: b\r\nMESSAGE-id:<1@ups> \r\n\r\n", true),
+        ("A: b\r\n\r\nMessage-ID: <1@ups>\r\n", false),
+        ("Message-ID: <1@ups> X: y\r\n\r\n", false),
+        ("Message-ID: <1@u\x1bps>\r\n\r\n", false),
+        ("Message-ID:\r\n <1@ups>\r\n\r\n", false),
+        ("Message-ID\r\n", false),
+        (long.as_str(), false),
+    ] {
+        let mut world = World::new(refusing(REFUSED));
+        let _ = world.submit("<ups@example.com>", &["<a@x.example>"], data);
+        world.run();
+        let header = Notice::of(&world.arrived[0]).header;
+        assert_eq!(header.contains("\r\nReferences: <1@ups>\r\n"), is_named, "{data:?}");
+        assert_eq!(header.contains("References"), is_named, "{data:?}");
+    }
 }
 
 /// The notice's pieces meet the bound of the output at every place.

@@ -6,7 +6,7 @@
 //! that, it is `admin`. From MAIL to the last reply a notice takes the same way as a message; how it is laid
 //! out stands in `report.rs`.
 use super::attempt::Fate;
-use super::report::{HeaderSection, PIECE_OCTETS_MAX, Report, Step};
+use super::report::{HeaderSection, MessageIdField, PIECE_OCTETS_MAX, Report, Step};
 use super::session::{Session, State, Stop};
 use super::transaction::{Transaction, is_sendable};
 use super::{Ending, reason};
@@ -187,12 +187,15 @@ impl Session {
     ) -> Result<Step, Stop> {
         match step {
             Step::Header => {
-                self.report(config).write_header(output);
+                self.record.has_sent_mail_data = true;
+                self.mail.open(spool, self.record.message)?;
+                while self.mail.next_recipient(spool)?.is_some() {}
+                let original = MessageIdField::of(self.mail.mail_data(spool)?);
+                self.report(config).write_header(&original, output);
                 Ok(Step::Introduction)
             }
             Step::Introduction => {
                 self.report(config).write_introduction(output);
-                self.record.has_sent_mail_data = true;
                 self.mail.open(spool, self.record.message)?;
                 Ok(Step::Text { next: 0 })
             }

@@ -24,6 +24,8 @@ const COLUMNS: usize = 78;
 const RETURNED_LINE_OCTETS_MAX: u16 = 900;
 /// Octets of the header section that are returned.
 const HEADER_SECTION_OCTETS_MAX: u32 = 16 * 1024;
+/// Octets of a Message-ID that is referred to.
+const MESSAGE_ID_OCTETS_MAX: usize = 200;
 /// Octets of a returned field's name beyond which a line is taken for text.
 const FIELD_NAME_OCTETS_MAX: usize = 77;
 
@@ -64,7 +66,7 @@ pub(super) struct Report<'a> {
 }
 
 impl Report<'_> {
-    pub(super) fn write_header(&self, output: &mut Buffer<'_>) {
+    pub(super) fn write_header(&self, original: &MessageIdField, output: &mut Buffer<'_>) {
         let hostname = &self.config.hostname;
         let mut lines = Lines { output, column: 0, fold: "\r\n " };
         lines.begin("From:");
@@ -83,6 +85,11 @@ impl Report<'_> {
         lines.begin("Message-ID:");
         lines.word(format_args!("<notice.{}.{:x}@{hostname}>", self.id, self.unix_s));
         lines.end();
+        if !original.0.is_empty() {
+            lines.begin("References:");
+            lines.words(&original.0);
+            lines.end();
+        }
         lines.text("Auto-Submitted: auto-replied\r\nMIME-Version: 1.0\r\n");
         lines.text("Content-Type: multipart/report; report-type=delivery-status;\r\n boundary=");
         lines.literal(format_args!("\"{}\"\r\n", Boundary(self.id)));
@@ -228,6 +235,26 @@ impl Report<'_> {
     pub(super) fn write_end(&self, output: &mut Buffer<'_>) {
         let mut lines = Lines { output, column: 0, fold: "\r\n " };
         lines.literal(format_args!("\r\n--{}--\r\n", Boundary(self.id)));
+    }
+}
+
+/// The Message-ID of the message, by which readers file the notice beside it (RFC 3834 3.1.5); empty when it
+/// has none that stands early, on one line and is short.
+pub(super) struct MessageIdField(heapless::Vec<u8, MESSAGE_ID_OCTETS_MAX>);
+
+impl MessageIdField {
+    /// Looks into `octets`, which the message starts with.
+    pub(super) fn of(octets: &[u8]) -> Self {
+        const NAME: &[u8] = b"message-id:";
+        let found = octets
+            .split_inclusive(|octet| *octet == b'\n')
+            .map_while(|line| line.strip_suffix(b"\r\n").filter(|line| !line.is_empty()))
+            .filter_map(|line| line.split_at_checked(NAME.len()))
+            .find(|(name, _)| name.eq_ignore_ascii_case(NAME))
+            .map_or(&b""[..], |(_, id)| id.trim_ascii());
+        let is_id =
+            found.starts_with(b"<") && found.ends_with(b">") && found.iter().all(u8::is_ascii_graphic);
+        Self(heapless::Vec::from_slice(if is_id { found } else { b"" }).unwrap_or_default())
     }
 }
 

@@ -50,6 +50,7 @@ class World:
         self.tiny_binary = os.environ.get("POSTERN_TINY", "")
         self.kills = options.kills
         self.seed = options.seed
+        self.soak_seconds = options.soak_seconds
         self.random = random.Random(options.seed)
         self.stack = contextlib.ExitStack()
 

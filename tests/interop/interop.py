@@ -25,6 +25,7 @@ import tiny  # noqa: F401
 import damage  # noqa: F401
 import strace_order  # noqa: F401
 import kill  # noqa: F401
+import soak  # noqa: F401
 
 
 def out_of_time(_signal, _frame):
@@ -67,6 +68,7 @@ def main():
     arguments.add_argument("--folder", default="target/interop")
     arguments.add_argument("--keep", action="store_true", help="keep the folders of checks that passed, too")
     arguments.add_argument("--kills", type=int, default=100)
+    arguments.add_argument("--soak-seconds", type=int, default=60)
     arguments.add_argument("--seed", type=int, default=1)
     arguments.add_argument("--list", action="store_true")
     options = arguments.parse_args()

@@ -228,7 +228,7 @@ def versions(world):
 
 @check("tls.downgrade", 120)
 def downgrade(world):
-    """The offer taken away, refused, or spoiled: nothing but EHLO, STARTTLS and QUIT in plain, then or later."""
+    """The offer taken away, refused, or spoiled: only EHLO, STARTTLS and QUIT go in plain, then or later."""
     authority = Authority(world)
     certificate = authority.issue("good")
     secret = secret_file(world)
@@ -343,7 +343,7 @@ def login(world):
 
 @check("tls.wrong_password", 180)
 def wrong_password(world):
-    """500 messages wait for the right password without a charge, and leave over one login when it is there."""
+    """500 messages wait for the right password at no charge, and leave over one login when it is there."""
     authority = Authority(world)
     server = Secure(world, authority.issue("good"), logins={USER: PASSWORD})
     path = secret_file(world, "wrong password")
@@ -392,7 +392,7 @@ def load_over_tls(world):
 
 @check("tls.unset_clock", 60)
 def unset_clock(world):
-    """A clock that nobody has set: verified TLS waits, but for pins, or where dates are ignored (only dates)."""
+    """A clock that nobody has set: verified TLS waits, but for pins, or where dates alone are ignored."""
     authority = Authority(world)
     expired = authority.issue("expired", last_day=-1)
     ca = {"ca_file": str(authority.certificate)}
