@@ -9,7 +9,9 @@ mod oracle;
 use disk::{Call, Choice, Disk, Effect, Fault};
 use oracle::message::{Shape, envelope, recipient};
 use oracle::{Mishap, Op, Remains, World};
-use postern::spool::{Device, DeviceError, MessageIndex, Refusal, Start, StartError, Store};
+use postern::spool::{
+    Device, DeviceError, KeptReply, MessageIndex, RecipientState, Refusal, Start, StartError, Store,
+};
 use postern::time::{Duration, Instant};
 
 const BLOCKS: u32 = 24;
@@ -358,4 +360,53 @@ fn a_failed_sync_refuses_until_the_disk_is_back() {
     disk.power_cut(Choice::Oldest);
     assert_eq!(start(&disk, BLOCKS).unwrap().messages().count(), 2);
     assert_eq!(disk.blocks(), BLOCKS);
+}
+
+/// A transaction that was open when the disk failed goes on and needs room: a sync for that room would say
+/// yes to pages that are lost, and the old head would be blanked for a new one that the disk does not have.
+#[test]
+fn an_open_draft_makes_no_sync_while_the_disk_fails() {
+    let disk = Disk::new(0);
+    let mut store = start(&disk, BLOCKS).unwrap();
+    let safe = end(&mut store, 1);
+    store.commit(Instant(10));
+    assert!(store.receipt(safe).is_ok());
+    let message = store.next_committed().unwrap();
+    let failed = [RecipientState::Failed { reply: 0 }];
+    let reply = KeptReply { code: 552, text: b"5.3.4 too large".iter().copied().collect() };
+
+    // It takes all the room there is; its block in memory is not written yet.
+    let mut open = store.begin(&envelope(2), None).unwrap();
+    store.add_recipient(&mut open, &recipient(2, 0)).unwrap();
+    let settled = store.settle(message, &failed, std::slice::from_ref(&reply));
+    assert!(settled.is_ok());
+    let unread = end(&mut store, 3);
+    let sync_fails =
+        Fault { call: Call::Sync, skip: 0, times: 1, error: DeviceError::Io, effect: Effect::Nothing };
+    disk.fail(sync_fails);
+    store.commit(Instant(20));
+    assert!(store.is_failing());
+    store.abandon(unread);
+
+    let syncs = disk.calls().syncs;
+    let octets = vec![b'x'; BLOCKS as usize * 4096];
+    assert_eq!(store.append(&mut open, &octets), Err(Refusal::Failing));
+    store.discard(open);
+    assert_eq!(store.begin(&envelope(4), Some(60_000)).err(), Some(Refusal::Failing));
+    assert_eq!(disk.calls().syncs, syncs, "only the mending may sync");
+    let id = store.facts(message).id;
+    for left in disk.power_cuts(200, 1) {
+        // The one that was refused may live too, as long as its tombstone is not durable.
+        let store = start(&left, BLOCKS).unwrap();
+        assert!(store.messages().any(|message| store.facts(message).id == id));
+    }
+    store.commit(store.deadline().unwrap());
+    assert!(!store.is_failing());
+    for left in disk.power_cuts(200, 1) {
+        let mut store = start(&left, BLOCKS).unwrap();
+        let message = store.messages().next().unwrap();
+        let mut states = [RecipientState::Waiting];
+        store.states(message, &mut states).unwrap();
+        assert_eq!(states, failed);
+    }
 }

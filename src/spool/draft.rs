@@ -337,6 +337,9 @@ impl<D: Device> Store<D> {
 
     /// One more block for a draft: from its promise, else from what nobody was promised.
     fn draw(&mut self, at: usize) -> Result<u32, Refusal> {
+        if self.is_failing() {
+            return Err(Refusal::Failing);
+        }
         let share = self.drafts[at].share;
         if self.drafts[at].promised == 0 && share.client != 0 && self.held(share.client) >= share.blocks_max {
             let is_alone = self.drafts[at].bodies + 1 >= share.blocks_max;

@@ -195,6 +195,11 @@ impl<D: Device> Store<D> {
 
     /// Makes all durable that was written, and draws what follows from it.
     pub(super) fn sync(&mut self) -> bool {
+        // After a failed sync the next one says yes to pages that are lost: only `mend`, which writes them
+        // again, may believe it.
+        if self.is_failing() {
+            return false;
+        }
         self.syncs += 1;
         if let Err(error) = self.device.sync() {
             log::error!("spool: fdatasync failed: {error}; nothing is accepted until it succeeds");
