@@ -106,7 +106,11 @@ impl<D: Device> Store<D> {
         if self.blocks_unpromised() < blocks && !(self.reclaim() && self.blocks_unpromised() >= blocks) {
             return Err(if self.is_failing() { Refusal::Failing } else { Refusal::Full });
         }
-        let entry = self.table.reserve().ok_or(Refusal::Full)?;
+        let entry = match self.table.reserve() {
+            None if self.table.has_freed() && self.reclaim() => self.table.reserve(),
+            entry => entry,
+        };
+        let entry = entry.ok_or(Refusal::Full)?;
         let id = MessageId { epoch: self.superblock.epoch, counter: self.ids };
         self.ids = self.ids.checked_add(1).expect("4,294,967,295 messages in one run");
         self.drafts[slot] =
@@ -276,6 +280,9 @@ impl<D: Device> Store<D> {
         seal_freed(block, Some(slot.id));
         if device.write(BlockIndex(slot.block), block).is_ok() {
             self.release_chain_later(slot.first, slot.bodies + 1);
+            if let Some(message) = self.drafts[at].entry.take() {
+                self.table.vacate_later(message);
+            }
         } else if let Some(message) = self.drafts[at].entry.take() {
             let entry = Entry {
                 state: State::Refused,

@@ -177,7 +177,7 @@ impl<D: Device> Store<D> {
         self.map.release_later(entry.head);
         self.release_chain_later(entry.first, entry.bodies);
         self.frees_owed -= 1;
-        self.table.vacate(message);
+        self.table.vacate_later(message);
         Ok(())
     }
 

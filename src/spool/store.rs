@@ -164,7 +164,12 @@ impl<D: Device> Store<D> {
         let is_live = match entry.state {
             State::Live => true,
             State::Refused => false,
-            State::Ended | State::Vacant | State::Reserved | State::FreeOwed | State::Aside => {
+            State::Ended
+            | State::Vacant
+            | State::Reserved
+            | State::FreeOwed
+            | State::Freed
+            | State::Aside => {
                 unreachable!("an owned entry is asked for between its commit and anything else")
             }
         };
@@ -215,6 +220,7 @@ impl<D: Device> Store<D> {
         self.map.synced();
         self.flush_at = None;
         self.commit += 1;
+        self.table.vacate_freed();
         while let Some(message) = self.table.pop_ended() {
             self.table.change(message, |entry| entry.state = State::Live);
             self.table.push_committed(message);

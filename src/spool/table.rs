@@ -22,6 +22,9 @@ pub(super) enum State {
     Refused,
     /// There is no more to do for it, but the free could not be written.
     FreeOwed,
+    /// Gone, but its tombstone is not durable: another message in its place would be one more on the disk than
+    /// the table holds, should the power fail now.
+    Freed,
     /// Damaged: kept out of use.
     Aside,
 }
@@ -98,6 +101,7 @@ impl Entry {
             State::Refused => 4,
             State::FreeOwed => 5,
             State::Aside => 6,
+            State::Freed => 7,
         };
         [
             state | u32::from(self.is_owned) << 7 | u32::from(self.client) << 8 | u32::from(self.owed) << 16,
@@ -124,6 +128,7 @@ impl Entry {
                 3 => State::Live,
                 4 => State::Refused,
                 5 => State::FreeOwed,
+                7 => State::Freed,
                 _ => State::Aside,
             },
             is_owned: words[0] >> 7 & 1 == 1,
@@ -157,6 +162,8 @@ pub(super) struct Table {
     ended: List,
     /// Durable, waiting to be told to the queue.
     committed: List,
+    /// Freed, waiting for the sync of their tombstones.
+    freed: List,
 }
 
 /// A list through the entries' links, each place plus one; 0 is none.
@@ -176,6 +183,7 @@ impl Table {
             held: Box::new([0; CLIENTS]),
             ended: List::default(),
             committed: List::default(),
+            freed: List::default(),
         }
     }
 
@@ -286,6 +294,28 @@ impl Table {
         let at = self.pop(&mut list);
         self.committed = list;
         at
+    }
+
+    /// A message's tombstone is written: its place is vacant after the next good sync.
+    pub(super) fn vacate_later(&mut self, at: MessageIndex) {
+        let entry = self.entry(at);
+        self.held[usize::from(entry.client)] -= entry.blocks();
+        self.put(at, &Entry { state: State::Freed, ..Entry::VACANT });
+        let mut list = self.freed;
+        self.push(&mut list, at);
+        self.freed = list;
+    }
+
+    pub(super) fn has_freed(&self) -> bool {
+        self.freed.first > 0
+    }
+
+    /// The tombstones are durable.
+    pub(super) fn vacate_freed(&mut self) {
+        let mut list = core::mem::take(&mut self.freed);
+        while let Some(at) = self.pop(&mut list) {
+            self.vacate(at);
+        }
     }
 
     fn push(&mut self, list: &mut List, at: MessageIndex) {
