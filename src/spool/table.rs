@@ -22,8 +22,8 @@ pub(super) enum State {
     Refused,
     /// There is no more to do for it, but the free could not be written.
     FreeOwed,
-    /// Gone, but its tombstone is not durable: another message in its place would be one more on the disk than
-    /// the table holds, should the power fail now.
+    /// Gone, but its tombstone is not durable: another message in its place would be one more on the disk
+    /// than the table holds, should the power fail now.
     Freed,
     /// Damaged: kept out of use.
     Aside,
