@@ -24,9 +24,9 @@
 //! | 6 | [`net`]: the world |
 //! | 5 | [`relay`]: the whole relay as one value, for the loop and the simulator |
 //! | 4 | [`receiver`], [`sender`], [`queue`]: side by side, not knowing each other; pure |
-//! | 3 | [`spool`]: the one flat file |
-//! | 2 | [`config`], [`smtp`] |
-//! | 1 | [`limits`], [`time`], [`buffer`], [`jitter`] |
+//! | 3 | [`spool`]: the one flat file; [`config`]: the run-time settings |
+//! | 2 | [`smtp`]: the protocol as data; [`jitter`] |
+//! | 1 | [`limits`], [`time`], [`buffer`] |
 //!
 //! # The one rule
 //!
