@@ -10,7 +10,7 @@ use std::io::{Error, ErrorKind, Write};
 use std::net::SocketAddr;
 
 use mio::net::{TcpListener, TcpStream};
-use mio::{Events, Interest, Poll, Token};
+use mio::{Events, Interest, Poll, Registry, Token};
 use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 use signal_hook_mio::v1_0::Signals;
 
@@ -19,7 +19,7 @@ use super::dial::{Connected, Dials};
 use super::listener::{self, LISTENERS_MAX};
 use super::resolver::{NAMES_MAX, NameIndex, Resolver, Source};
 use super::upstream::Upstream;
-use super::{StartError, clock, on_link, users};
+use super::{StartError, clock, on_link, privileges, users};
 use crate::config::Config;
 use crate::limits::{RECEIVER_SESSIONS, SENDER_CONNECTIONS};
 use crate::receiver::Peer;
@@ -107,32 +107,21 @@ impl EventLoop {
     /// # Errors
     /// What of the configuration can't be had from the system.
     pub fn start(config: Config) -> Result<Self, StartError> {
+        let identity = config.run_as.as_ref().map(privileges::look_up).transpose()?;
+        let poll = Poll::new().map_err(StartError::System)?;
+        let (listeners, addresses) = open_listeners(&config, poll.registry())?;
+        // All else is opened as the one who will have to open it again.
+        privileges::give_up(identity.as_ref(), &config.spool.path)?;
         let now = clock::now();
         let upstream = Upstream::new(&config)?;
+        let users = users::read(&config.users)?;
         let blocks = u32::try_from(config.spool.octets / BLOCK_OCTETS as u64).unwrap_or(u32::MAX);
         let start = Start { blocks, seed: clock::seed(), now: now.instant };
         let (spool, recovery) = start_at(&config.spool.path, config.spool.volatile, start)
             .map_err(|error| StartError::Spool { path: config.spool.path.clone(), error })?;
-        let poll = Poll::new().map_err(StartError::System)?;
         let mut signals = Signals::new([SIGTERM, SIGINT, SIGUSR1]).map_err(StartError::System)?;
         poll.registry().register(&mut signals, SIGNALS, Interest::READABLE).map_err(StartError::System)?;
         upstream.watch_clock(poll.registry(), CLOCK).map_err(StartError::System)?;
-        let mut listeners = heapless::Vec::new();
-        let mut addresses = Vec::new();
-        let users = users::read(&config.users)?;
-        for (at, entry) in config.listen.iter().enumerate() {
-            let listen = &entry.listen;
-            let failed = |error| StartError::Listen { listen: listen.clone(), error };
-            for mut socket in listener::open(listen).map_err(failed)? {
-                let token = Token(LISTENERS + listeners.len());
-                poll.registry().register(&mut socket, token, Interest::READABLE).map_err(failed)?;
-                let address = socket.local_addr().map_err(failed)?;
-                addresses.push(address);
-                listeners
-                    .push(Listening { socket, may_accept: true, entry: at as u8 })
-                    .map_err(|_| failed(Error::other("too many listeners")))?;
-            }
-        }
         // Told only now, so that a start that is refused says one line, its reason.
         log::info!(
             "started version={} spool={} blocks={} messages={} interrupted={} set-aside={}",
@@ -458,6 +447,28 @@ impl Driver {
         self.slots[index].link = Link::Open(Socket::new(stream));
         self.pump(now, index);
     }
+}
+
+/// Binds all that `listen` has; returns the addresses as the kernel has them, too.
+fn open_listeners(
+    config: &Config,
+    registry: &Registry,
+) -> Result<(heapless::Vec<Listening, LISTENERS_MAX>, Vec<SocketAddr>), StartError> {
+    let mut listeners = heapless::Vec::new();
+    let mut addresses = Vec::new();
+    for (at, entry) in config.listen.iter().enumerate() {
+        let listen = &entry.listen;
+        let failed = |error| StartError::Listen { listen: listen.clone(), error };
+        for mut socket in listener::open(listen).map_err(failed)? {
+            let token = Token(LISTENERS + listeners.len());
+            registry.register(&mut socket, token, Interest::READABLE).map_err(failed)?;
+            addresses.push(socket.local_addr().map_err(failed)?);
+            listeners
+                .push(Listening { socket, may_accept: true, entry: at as u8 })
+                .map_err(|_| failed(Error::other("too many listeners")))?;
+        }
+    }
+    Ok((listeners, addresses))
 }
 
 fn token_of(index: usize, generation: usize) -> Token {
