@@ -47,7 +47,7 @@ impl World {
         let start = Start { blocks, seed: 1, now: now.instant };
         let (mut spool, _) = Store::start(Disk::new(0), start).expect("the disk works");
         let envelope = Envelope {
-            client: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            client: IpAddr::V4(Ipv4Addr::LOCALHOST).into(),
             client_name: heapless::Vec::new(),
             protocol: Protocol::Esmtp,
             arrival: now.wall,

@@ -111,7 +111,7 @@ impl Report<'_> {
         lines.begin("This is the mail relay");
         lines.words(self.config.hostname.as_bytes());
         lines.words(b"about the message that it took from");
-        lines.word(format_args!("{}", AddressLiteral(self.envelope.client)));
+        lines.word(format_args!("{}", self.envelope.client.in_text()));
         if self.envelope.arrival.is_trusted {
             lines.words(b"on");
             lines.word(format_args!("{}", Date { unix_s: self.envelope.arrival.unix_s }));

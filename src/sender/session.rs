@@ -30,6 +30,7 @@ use crate::config::{Config, Mechanism, TlsPolicy};
 use crate::limits::{DOMAIN_OCTETS_MAX, SENDER_OUTPUT_OCTETS, SENDER_SLOT_OCTETS};
 use crate::smtp::Next;
 use crate::smtp::reply_reader::{ReplyLine, ReplyReader, Severity};
+use crate::smtp::trace::Origin;
 use crate::smtp::trace::RECEIVED_OCTETS_MAX;
 use crate::spool::{Damage, Device, Envelope, KeptReply, MessageIndex, Protocol, Reader, Store};
 use crate::time::{Duration, Instant, Now};
@@ -165,7 +166,7 @@ impl Session {
             fault_reply: None,
             record: Record::new(),
             envelope: Envelope {
-                client: nowhere,
+                client: Origin::NOWHERE,
                 client_name: heapless::Vec::new(),
                 protocol: Protocol::Smtp,
                 arrival: crate::time::Wall { unix_s: 0, is_trusted: false },
