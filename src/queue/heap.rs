@@ -140,7 +140,7 @@ mod tests {
             if step % 7 == 3 && model.contains_key(&message) {
                 let now = Tick(random.next() % 1000);
                 heap.make_due(message, now);
-                model.entry(message).and_modify(|due| *due = (*due).min(now));
+                model.entry(message).and_modify(|due: &mut Tick| *due = (*due).min(now));
             } else if model.remove(&message).is_some() {
                 heap.remove(message);
             } else {
