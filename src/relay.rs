@@ -24,10 +24,13 @@ use crate::smtp::Next;
 use crate::spool::{DRAFT_SLOT_OCTETS, Device, RecipientState, Store};
 use crate::time::{Duration, Instant, Now};
 
+mod admin;
 mod clients;
 mod notices;
 mod relaying;
 mod routes;
+
+pub use admin::{Removal, Retrial};
 
 /// How long a session that is over may take to write its last reply.
 const CLOSE_WITHIN: Duration = Duration::from_s(10);

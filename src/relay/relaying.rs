@@ -76,8 +76,12 @@ impl<D: Device> Relay<D> {
     /// its sender, and is not relayed again, until it can.
     pub(super) fn record_results(&mut self, now: &Now) {
         for at in 0..SENDER_CONNECTIONS {
-            if self.senders[at].session.attempt().is_some() && self.record_result(now, at).is_ok() {
+            let Some(message) = self.senders[at].session.attempt().map(|attempt| attempt.message) else {
+                continue;
+            };
+            if self.record_result(now, at).is_ok() {
                 self.senders[at].session.recorded();
+                self.remove_as_asked(message);
             }
         }
     }
@@ -162,6 +166,7 @@ impl<D: Device> Relay<D> {
                         break;
                     }
                     self.senders[at].session.recorded();
+                    self.remove_as_asked(message);
                 }
             }
         }

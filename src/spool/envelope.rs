@@ -124,6 +124,18 @@ impl core::fmt::Display for MessageId {
     }
 }
 
+impl MessageId {
+    /// The id that `text` names as [`MessageId`] displays it, or nothing.
+    pub fn parse(text: &[u8]) -> Option<Self> {
+        let hex = |text: &[u8]| {
+            let is_hex = (1..=8).contains(&text.len()) && text.iter().all(u8::is_ascii_hexdigit);
+            u32::from_str_radix(core::str::from_utf8(text).ok().filter(|_| is_hex)?, 16).ok()
+        };
+        let dash = text.iter().position(|octet| *octet == b'-')?;
+        Some(Self { epoch: hex(&text[..dash])?, counter: hex(&text[dash + 1..])? })
+    }
+}
+
 /// Octets of the largest record of an envelope: a recipient with ORCPT.
 pub(super) const RECORD_OCTETS_MAX: usize =
     RECORD_HEAD_OCTETS + RECIPIENT_FIXED_OCTETS + PATH_OCTETS_MAX + ORCPT_OCTETS_MAX;
@@ -293,4 +305,18 @@ impl Recipient {
 /// True for the record of a recipient: the message's own records are over.
 pub(super) const fn is_recipient(record_kind: u8) -> bool {
     record_kind == kind::RECIPIENT
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_read_as_they_are_written() {
+        let id = MessageId { epoch: 0x1f, counter: u32::MAX };
+        assert_eq!(MessageId::parse(id.to_string().as_bytes()), Some(id));
+        for wrong in ["", "-", "1", "1-", "-1", "+1-1", "1-2-3", "123456789-1", "1-g", "1 -1", "\u{ff}-1"] {
+            assert_eq!(MessageId::parse(wrong.as_bytes()), None, "{wrong}");
+        }
+    }
 }
