@@ -150,10 +150,15 @@ impl<D: Device> Relay<D> {
     /// Tries everything that waits at once: somebody asked, or the network came up.
     pub fn retry_all(&mut self, now: &Now) {
         log::info!("retrying messages={}", self.queue.len());
+        self.retry_routes(now);
+        self.queue.retry_all(self.spool.tick(now.instant));
+    }
+
+    /// Ends the rest of all routes.
+    pub(super) fn retry_routes(&mut self, now: &Now) {
         for route in &mut self.routes {
             route.retry(now.instant);
         }
-        self.queue.retry_all(self.spool.tick(now.instant));
     }
 
     /// What may be connected to, as far as there is mail for it.
