@@ -118,7 +118,7 @@ impl Rig {
         self.output.1 = Window::default();
         self.written.clear();
         self.is_closing = false;
-        self.session.connected(&self.now, "192.0.2.1".parse().expect("an address"), &self.config);
+        self.session.connected(&self.now, 0, "192.0.2.1".parse().expect("an address"), &self.config);
     }
 
     /// Spools a message.
