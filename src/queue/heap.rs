@@ -157,7 +157,9 @@ mod tests {
             } else {
                 let due = Tick(random.next() % 1000);
                 model.insert(message, due);
-                heap.insert(message, due);
+                heap.note(message, due);
+                heap.insert(message);
+                assert_eq!(heap.noted(message), due);
             }
             if step % 1000 == 999 {
                 let now = Tick(random.next() % 1000);

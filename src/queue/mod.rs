@@ -269,10 +269,12 @@ impl Queue {
         }
     }
 
-    /// Makes `message` due at `now`, if it is deferred: somebody asked for it.
+    /// Makes `message` due at `now`, if it is deferred or will be behind its notice: somebody asked for it.
     pub fn retry(&mut self, message: MessageIndex, now: Tick) {
         if self.place(message) == Place::Deferred {
             self.heap.make_due(message, now);
+        } else {
+            self.heap.note(message, self.heap.noted(message).min(now));
         }
     }
 
