@@ -179,8 +179,8 @@ fn unknown_and_misplaced_keys_are_refused() {
     assert_eq!(
         refusal_of_top("admin = \"a@example.com\"\nhostnam = \"router\""),
         "postern.toml:2: hostnam: is not a key of this version; allowed here: hostname, admin, domain, \
-         run_as, log, log_to, listen, allow, relay_to, announce, smarthost, spool, retry, limits, quirks, clock, \
-         sender, aliases, users"
+         run_as, log, log_to, listen, allow, relay_to, announce, smarthost, spool, retry, limits, quirks, \
+         clock, sender, aliases, users"
     );
     assert_eq!(
         refusal_below("[spool]\npath = \"/s\"\nsise = 5"),

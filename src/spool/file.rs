@@ -168,8 +168,8 @@ fn open_or_make(path: &Path) -> Result<File, OpenError> {
 /// that is root only until then.
 ///
 /// # Errors
-/// It can't be opened or made, or is not a plain file of one name: its folder may be another's, who could else
-/// have any file given away.
+/// It can't be opened or made, or is not a plain file of one name: its folder may be another's, who could
+/// else have any file given away.
 pub fn hand_over(path: &Path, uid: u32, gid: u32) -> Result<(), OpenError> {
     let file = open_or_make(path)?;
     let metadata = file.metadata()?;
