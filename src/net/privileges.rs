@@ -52,11 +52,22 @@ pub fn is_root() -> bool {
     geteuid().is_root()
 }
 
-/// Who `run_as` is on this system.
+/// Whom to become by `run_as`, if anybody.
 ///
 /// # Errors
-/// Nobody there, or root.
-pub(super) fn look_up(run_as: &RunAs) -> Result<Identity, StartError> {
+/// Nobody there, or root, or somebody whom we can't become.
+pub(super) fn identity(run_as: Option<&RunAs>) -> Result<Option<Identity>, StartError> {
+    let identity = run_as.map(look_up).transpose()?;
+    if let Some(identity) = &identity
+        && !is_root()
+        && geteuid().as_raw() != identity.uid
+    {
+        return Err(StartError::RunAs("only root can become another user; start as root, or leave it out"));
+    }
+    Ok(identity)
+}
+
+fn look_up(run_as: &RunAs) -> Result<Identity, StartError> {
     let open = |path| File::open(path).map_err(|_| StartError::RunAs("can't read the system's users"));
     let user = match run_as {
         RunAs::UserAndGroup(uid, gid) => {
@@ -83,16 +94,12 @@ pub(super) fn look_up(run_as: &RunAs) -> Result<Identity, StartError> {
 /// # Errors
 /// The kernel refuses, or the spool's file can't be made.
 pub(super) fn give_up(identity: Option<&Identity>, spool: &Path) -> Result<(), StartError> {
-    if let Some(identity) = identity {
-        if is_root() {
-            hand_over(spool, identity.uid, identity.gid)
-                .map_err(|error| StartError::Spool { path: spool.to_path_buf(), error })?;
-            become_user(identity).map_err(|error| StartError::System(error.into()))?;
-        } else if geteuid().as_raw() != identity.uid {
-            return Err(StartError::RunAs(
-                "only root can become another user; start as root, or leave it out",
-            ));
-        }
+    if let Some(identity) = identity
+        && is_root()
+    {
+        hand_over(spool, identity.uid, identity.gid)
+            .map_err(|error| StartError::Spool { path: spool.to_path_buf(), error })?;
+        become_user(identity).map_err(|error| StartError::System(error.into()))?;
     }
     if !is_root() {
         let none = CapabilitySets {
