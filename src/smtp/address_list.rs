@@ -90,7 +90,7 @@ impl<'a> AddressList<'a> {
                 Token::End => return Ok(None),
                 Token::Special(b',') => {}
                 Token::Special(b';') if self.is_in_group => self.is_in_group = false,
-                _ => {
+                Token::Atom | Token::Quoted | Token::Literal | Token::Special(_) => {
                     self.at = place.start;
                     if let Some(address) = self.element(place.start)? {
                         return Ok(Some(address));
@@ -231,7 +231,7 @@ impl<'a> AddressList<'a> {
     fn end_group(&mut self) -> Result<()> {
         match self.token()?.0 {
             Token::End | Token::Special(b',') => Ok(()),
-            _ => Err(PathError::Syntax),
+            Token::Atom | Token::Quoted | Token::Literal | Token::Special(_) => Err(PathError::Syntax),
         }
     }
 

@@ -8,6 +8,7 @@ pub mod command;
 pub mod date;
 pub mod dsn;
 pub mod extension;
+pub mod header;
 pub mod line;
 pub mod login;
 pub mod mail_data;
