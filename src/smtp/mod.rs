@@ -12,6 +12,7 @@ pub mod header;
 pub mod line;
 pub mod login;
 pub mod mail_data;
+pub mod originator;
 pub mod path;
 pub mod quirk;
 pub mod reply;
