@@ -49,7 +49,7 @@ postern: a durable SMTP alert relay
   postern serve [--config FILE]            relay until SIGTERM
   postern check --offline [--config FILE]  read the configuration only: \"ok\", or what is wrong
   postern limits                           this board's capacities and what they cost
-  postern sendmail [OPTION...] [ADDRESS...]  hand in the message on stdin; also by the name sendmail
+  postern sendmail [-t] [ADDRESS...]       hand in the message on stdin; also by the name sendmail
   postern demo [--once]                    a relay and its smarthost, to try; --once: one alert, then end
   postern --version
   postern --help
