@@ -73,8 +73,8 @@ pub struct Config {
     pub users: Vec<User>,
     /// The names of our own network are kept out of Received (seed 7.5).
     pub hide_received: bool,
-    /// Where the mail goes.
-    pub smarthost: Smarthost,
+    /// Where the mail goes, the preferred one first; at least one, at most [`limits::SMARTHOSTS`].
+    pub smarthosts: Vec<Smarthost>,
     /// The spool file.
     pub spool: Spool,
     /// When to try again.
@@ -293,7 +293,7 @@ impl Config {
             let what = "is missing; write [smarthost] on a line, and host, user and password_file below";
             return Err(top.refuse("smarthost", what.to_owned()));
         }
-        let smarthost = smarthost::read(&file.table(root, "smarthost"), &hostname, &listen)?;
+        let smarthosts = smarthost::read_all(&file.tables(root, "smarthost"), &hostname, &listen)?;
         let users = file.table(root, "users").read_all(USERS_COUNT_MAX, values::user)?;
         check_logins(&top, &listen, &users)?;
         let spool = spool(&file.table(root, "spool"))?;
@@ -317,7 +317,7 @@ impl Config {
             clock: if clock == Some(1) { UntrustedClock::IgnoreDates } else { UntrustedClock::Wait },
             hostname,
             listen,
-            smarthost,
+            smarthosts,
         })
     }
 

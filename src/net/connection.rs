@@ -66,13 +66,13 @@ impl Socket {
     ) -> Pumped {
         for _ in 0..ROUNDS_MAX {
             if self.tls.is_none() && relay.wants_tls(at) {
-                match upstream.start_tls() {
+                match upstream.start_tls(relay.smarthost_of(at)) {
                     Ok(stream) => self.tls = Some(Box::new(stream)),
                     Err(fault) => relay.tls_failed(now, at, fault),
                 }
             }
             if relay.wants_secret(at) {
-                relay.secret(now, at, upstream.secret());
+                relay.secret(now, at, upstream.secret(relay.smarthost_of(at)));
             }
             let Ok(wrote) = self.write(now, at, relay) else {
                 self.read_last(now, at, relay);

@@ -36,7 +36,7 @@ pub enum Retrial {
 }
 
 impl<D: Device> Relay<D> {
-    /// Tries the message `id` as soon as may be, and the route with it.
+    /// Tries the message `id` as soon as may be, and the routes with it.
     pub fn retry(&mut self, now: &Now, id: MessageId) -> Retrial {
         let Some(listed) = self.spool.find(id).min_by_key(|listed| listed.is_aside) else {
             return Retrial::Unknown;
@@ -49,7 +49,7 @@ impl<D: Device> Relay<D> {
         }
         log::info!("retrying id={id}");
         self.queue.retry(listed.message, self.spool.tick(now.instant));
-        self.route.retry(now.instant);
+        self.retry_routes(now);
         Retrial::Due
     }
 

@@ -1,15 +1,16 @@
-//! The one route to the smarthost: when to connect, and when to let it rest after a fault.
+//! The route to one smarthost: when to connect, and when to let it rest after a fault.
 //!
 //! A fault of the route is not a fault of the message (RFC 5321 4.5.4.1): while the route rests nothing is
-//! tried and nothing is charged. After a fault one connection probes it, whatever the number of messages that
-//! wait; the rest grows from [`BACK_OFF_MIN`] to the configured bound until the smarthost has judged a
-//! message again.
+//! tried over it and nothing is charged. After a fault one connection probes it, whatever the number of
+//! messages that wait; the rest grows from [`BACK_OFF_MIN`] to the configured bound until the smarthost has
+//! judged a message again.
 use core::fmt;
 
 use super::auth::LoginFault;
 use super::tls::TlsFault;
 use crate::config::Retry;
 use crate::jitter::Jitter;
+use crate::limits::ROUTE_OCTETS;
 use crate::spool::KeptReply;
 use crate::time::{Duration, Instant};
 
@@ -146,6 +147,8 @@ impl Fault {
     }
 }
 
+const _: () = assert!(size_of::<Route>() <= ROUTE_OCTETS);
+
 /// How it stands with the route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
@@ -153,6 +156,8 @@ pub enum State {
     Closed,
     /// The first connection is being made, up to its first ready session.
     Connecting,
+    /// The same, after a rest: to see whether it works again.
+    Probing,
     /// There was a ready session, and no fault since.
     Up,
     /// Resting after a fault.
@@ -173,6 +178,8 @@ pub struct Route {
     /// Those about the login, which have a back-off of their own.
     login_failures: u32,
     last: Option<(Fault, Option<KeptReply>)>,
+    /// When the first of the faults was that no message was judged since.
+    faulty_since: Option<Instant>,
 }
 
 impl Default for Route {
@@ -184,7 +191,14 @@ impl Default for Route {
 impl Route {
     /// A route that was never tried.
     pub const fn new() -> Self {
-        Self { state: State::Closed, connections: 0, failures: 0, login_failures: 0, last: None }
+        Self {
+            state: State::Closed,
+            connections: 0,
+            failures: 0,
+            login_failures: 0,
+            last: None,
+            faulty_since: None,
+        }
     }
 
     /// How it stands.
@@ -202,36 +216,48 @@ impl Route {
         self.last.as_ref().map(|(fault, reply)| (*fault, reply.as_ref()))
     }
 
+    /// Since when there are faults without a message that the smarthost judged.
+    pub fn faulty_since(&self) -> Option<Instant> {
+        self.faulty_since
+    }
+
     /// True when a connection may be opened at `now`, as far as the route is concerned.
     pub fn may_connect(&self, now: Instant) -> bool {
         match self.state {
             State::Closed => self.connections == 0,
-            State::Connecting => false,
+            State::Connecting | State::Probing => false,
             State::Up => true,
             // What is left of connections from before the fault has to end first: one probe at a time.
             State::Waiting { until } => now >= until && self.connections == 0,
         }
     }
 
+    /// True when another smarthost is to take what there is: the route rests, or is only being probed.
+    pub fn is_passed_over(&self) -> bool {
+        matches!(self.state, State::Waiting { .. } | State::Probing)
+    }
+
     /// When a connection may be opened again; `None` when no time is waited for.
     pub fn deadline(&self) -> Option<Instant> {
         match self.state {
             State::Waiting { until } if self.connections == 0 => Some(until),
-            State::Closed | State::Connecting | State::Up | State::Waiting { .. } => None,
+            State::Closed | State::Connecting | State::Probing | State::Up | State::Waiting { .. } => None,
         }
     }
 
     /// A connection is being opened, which [`Route::may_connect`] allowed. It ends in [`Route::ended`].
     pub fn connecting(&mut self) {
         self.connections += 1;
-        if self.state != State::Up {
-            self.state = State::Connecting;
-        }
+        self.state = match self.state {
+            State::Up => State::Up,
+            State::Waiting { .. } | State::Probing => State::Probing,
+            State::Closed | State::Connecting => State::Connecting,
+        };
     }
 
     /// A session is ready to take a message.
     pub fn ready(&mut self) {
-        if self.state == State::Connecting {
+        if matches!(self.state, State::Connecting | State::Probing) {
             self.state = State::Up;
         }
     }
@@ -241,6 +267,7 @@ impl Route {
         self.failures = 0;
         self.login_failures = 0;
         self.last = None;
+        self.faulty_since = None;
     }
 
     /// A connection ended, or was never made; with a fault the route rests. Faults of several connections at
@@ -261,6 +288,7 @@ impl Route {
             return None;
         };
         self.last = Some((fault, reply.cloned()));
+        self.faulty_since.get_or_insert(now);
         if matches!(self.state, State::Waiting { .. }) {
             return None;
         }
@@ -311,6 +339,7 @@ mod tests {
     fn rests_longer_with_each_fault_up_to_the_bound() {
         let (mut route, mut jitter, mut now) = (Route::new(), Jitter::new(1), Instant(0));
         let mut rests = Vec::new();
+        assert_eq!(route.faulty_since(), None);
         for _ in 0..60 {
             assert!(route.may_connect(now));
             route.connecting();
@@ -321,6 +350,7 @@ mod tests {
             now = now + rest;
             rests.push(rest);
         }
+        assert_eq!(route.faulty_since(), Some(Instant(0)));
         assert!(rests[0] < Duration::from_s(2));
         assert!(rests[..8].is_sorted(), "{rests:?}");
         assert!(rests[9..].iter().all(|rest| (Duration::from_s(225)..=RETRY.route_longest).contains(rest)));
@@ -337,7 +367,7 @@ mod tests {
             assert!(route.may_connect(now), "a working route takes more connections");
             if is_judged {
                 route.worked();
-                assert_eq!(route.last_fault(), None);
+                assert_eq!((route.last_fault(), route.faulty_since()), (None, None));
             }
             let rest = route.ended(FAULT, now, &RETRY, &mut jitter).unwrap();
             now = now + rest;

@@ -3,6 +3,7 @@ use core::net::IpAddr;
 
 use crate::limits::{DOMAIN_OCTETS_MAX, PATH_OCTETS_MAX, REPLY_TEXT_OCTETS_MAX};
 use crate::smtp::dsn::{ENVID_OCTETS_MAX, Notify, ORCPT_OCTETS_MAX};
+use crate::smtp::trace::Origin;
 use crate::time::Wall;
 
 /// The protocol named after WITH in the Received field (RFC 3848, RFC 6531).
@@ -32,8 +33,8 @@ pub enum Protocol {
 /// Where a message came from, as its MAIL command and session said.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Envelope {
-    /// The client's address.
-    pub client: IpAddr,
+    /// Who the client is.
+    pub client: Origin,
     /// The argument of its EHLO or HELO, already checked to be a domain or an address literal.
     pub client_name: heapless::Vec<u8, DOMAIN_OCTETS_MAX>,
     /// How it spoke.
@@ -154,6 +155,8 @@ mod kind {
     pub(super) const REVERSE_PATH: u8 = 5;
     pub(super) const FLAGS: u8 = 6;
     pub(super) const ENVID: u8 = 7;
+    /// Instead of CLIENT.
+    pub(super) const USER: u8 = 8;
     pub(super) const RECIPIENT: u8 = 16;
 }
 
@@ -214,8 +217,13 @@ impl Envelope {
     pub(super) fn records(&self) -> Records {
         let mut records = Records::new();
         match self.client {
-            IpAddr::V4(address) => push(&mut records, kind::CLIENT, &[&address.octets()]),
-            IpAddr::V6(address) => push(&mut records, kind::CLIENT, &[&address.octets()]),
+            Origin::Address(IpAddr::V4(address)) => {
+                push(&mut records, kind::CLIENT, &[&address.octets()]);
+            }
+            Origin::Address(IpAddr::V6(address)) => {
+                push(&mut records, kind::CLIENT, &[&address.octets()]);
+            }
+            Origin::User(uid) => push(&mut records, kind::USER, &[&uid.to_le_bytes()]),
         }
         push(&mut records, kind::CLIENT_NAME, &[&self.client_name]);
         push(&mut records, kind::PROTOCOL, &[&[self.protocol as u8]]);
@@ -235,7 +243,7 @@ impl Envelope {
     /// The envelope that records are read into, one after the other.
     pub(super) fn unread() -> Self {
         Self {
-            client: IpAddr::V4(core::net::Ipv4Addr::UNSPECIFIED),
+            client: Origin::NOWHERE,
             client_name: heapless::Vec::new(),
             protocol: Protocol::Smtp,
             arrival: Wall { unix_s: 0, is_trusted: false },
@@ -251,11 +259,12 @@ impl Envelope {
     pub(super) fn take(&mut self, record_kind: u8, octets: &[u8]) -> Option<()> {
         match record_kind {
             kind::CLIENT => {
-                self.client = match octets.len() {
+                self.client = Origin::Address(match octets.len() {
                     4 => IpAddr::from(<[u8; 4]>::try_from(octets).ok()?),
                     _ => IpAddr::from(<[u8; 16]>::try_from(octets).ok()?),
-                }
+                });
             }
+            kind::USER => self.client = Origin::User(u32::from_le_bytes(octets.try_into().ok()?)),
             kind::CLIENT_NAME => self.client_name = heapless::Vec::from_slice(octets).ok()?,
             kind::PROTOCOL => self.protocol = Protocol::from_octet(*octets.first()?)?,
             kind::ARRIVAL => {

@@ -98,7 +98,7 @@ fn an_empty_queue() {
     assert_eq!(body, "smarthost 192.0.2.25: not connected, nothing is against it\nno message waits\n");
     assert_eq!(end, "0 ");
     let (body, _) = answer(&mut world, "queue json\n");
-    let route = r#"{"host":"192.0.2.25","state":"closed","next_try_s":null,"fault":null,"reply":null}"#;
+    let route = r#"{"host":"192.0.2.25","state":"closed","next_try_s":null,"faulty_for_s":null,"fault":null,"reply":null}"#;
     let rest = r#""waiting":0,"damaged":0,"disk_fails":false,"messages":[]}"#;
     assert_eq!(body, format!("{{\"routes\":[{route}],\n{rest}\n"));
 }

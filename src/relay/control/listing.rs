@@ -212,7 +212,7 @@ impl Listing {
 impl<D: Device> Relay<D> {
     /// The routes with the names of their smarthosts.
     pub(super) fn routes_by_host(&self) -> impl Iterator<Item = (&str, &Route)> {
-        core::iter::once((&*self.config.smarthost.host, &self.route))
+        self.config.smarthosts.iter().map(|smarthost| &*smarthost.host).zip(&self.routes)
     }
 }
 
@@ -239,10 +239,13 @@ fn write_route(now: &Now, host: &str, route: &Route, output: &mut Buffer) -> fmt
             if let Some(reply) = reply {
                 write!(output, ": {}", PlainReply(reply))?;
             }
+            if let Some(since) = route.faulty_since() {
+                write!(output, "; for {} now", Span(now.instant.since(since)))?;
+            }
         }
         None => output.write_str(match route.state() {
             RouteState::Up => "works",
-            RouteState::Connecting => "being connected to",
+            RouteState::Connecting | RouteState::Probing => "being connected to",
             RouteState::Closed => "not connected, nothing is against it",
             RouteState::Waiting { .. } => "rests",
         })?,
@@ -252,6 +255,7 @@ fn write_route(now: &Now, host: &str, route: &Route, output: &mut Buffer) -> fmt
             writeln!(output, "; next try in {}", Span(until.since(now.instant)))
         }
         RouteState::Waiting { .. } => writeln!(output, "; tried again when there is mail"),
+        RouteState::Probing => writeln!(output, "; tried again just now"),
         RouteState::Up | RouteState::Connecting | RouteState::Closed => writeln!(output),
     }
 }
@@ -260,11 +264,14 @@ fn write_route_as_json(now: &Now, host: &str, route: &Route, output: &mut Buffer
     let (state, rest) = match route.state() {
         RouteState::Up => ("up", None),
         RouteState::Connecting => ("connecting", None),
+        RouteState::Probing => ("probing", None),
         RouteState::Closed => ("closed", None),
         RouteState::Waiting { until } => ("resting", Some(until.since(now.instant).0 / 1000)),
     };
     write!(output, "{{\"host\":{},\"state\":\"{state}\",\"next_try_s\":", Json(host.as_bytes()))?;
     write_number(rest, output)?;
+    output.write_str(",\"faulty_for_s\":")?;
+    write_number(route.faulty_since().map(|since| now.instant.since(since).0 / 1000), output)?;
     match fault_of(route) {
         Some((fault, reply)) => write!(output, ",\"fault\":\"{fault}\",\"reply\":{}}}", JsonReply(reply)),
         None => output.write_str(",\"fault\":null,\"reply\":null}"),
