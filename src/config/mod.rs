@@ -48,6 +48,9 @@ pub const MESSAGE_OCTETS_MIN: u64 = 64 * 1024;
 /// Octets of a block of the spool, of which its size is a multiple.
 const BLOCK_OCTETS: u64 = limits::BLOCK_OCTETS as u64;
 
+/// Where the sockets for programs of this machine are.
+const SOCKETS_FOLDER: &str = "/run/postern";
+const CONTROL_NAME: &str = "control.sock";
 const SPOOL_PATH_DEFAULT: &str = "/var/spool/postern/spool";
 const SPOOL_OCTETS_DEFAULT: u64 = 4 * 1024 * 1024;
 const DAY_S: u64 = 86_400;
@@ -89,6 +92,17 @@ pub struct Config {
     pub log: String,
     /// What a clock that nobody has set yet holds up.
     pub clock: UntrustedClock,
+    /// Where the administrator's tools ask.
+    pub control: SocketPath,
+}
+
+/// A socket for programs of this machine.
+#[derive(Clone, Debug)]
+pub struct SocketPath {
+    /// Its path.
+    pub path: PathBuf,
+    /// The file names it; else a relay that can't have it goes without.
+    pub is_given: bool,
 }
 
 /// Why a file is no configuration. Displays as one line: `FILE:LINE: KEY: what is wrong; what is allowed`.
@@ -298,6 +312,7 @@ impl Config {
         check_logins(&top, &listen, &users)?;
         let spool = spool(&file.table(root, "spool"))?;
         let limits = limits(&file.table(root, "limits"), spool.octets)?;
+        let control_path = file.table(root, "control").read("path", values::socket_path)?;
         let clock = file.table(root, "clock");
         let clock = clock.read("untrusted", |value| values::choice(value, &["wait", "ignore-dates"]))?;
         Ok(Self {
@@ -315,6 +330,7 @@ impl Config {
             limits,
             quirks: quirks(&file.table(root, "quirks"))?,
             clock: if clock == Some(1) { UntrustedClock::IgnoreDates } else { UntrustedClock::Wait },
+            control: control(control_path),
             hostname,
             listen,
             smarthosts,
@@ -352,6 +368,11 @@ fn spool(table: &Table<'_>) -> Result<Spool, ConfigError> {
         octets: octets - octets % BLOCK_OCTETS,
         volatile: table.read("volatile", values::truth)?.unwrap_or(false),
     })
+}
+
+fn control(given: Option<PathBuf>) -> SocketPath {
+    let is_given = given.is_some();
+    SocketPath { path: given.unwrap_or_else(|| Path::new(SOCKETS_FOLDER).join(CONTROL_NAME)), is_given }
 }
 
 fn retry(table: &Table<'_>) -> Result<Retry, ConfigError> {

@@ -15,6 +15,7 @@ use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 use signal_hook_mio::v1_0::Signals;
 
 use super::connection::{Pumped, Socket};
+use super::control::{self, Controls};
 use super::dial::{Connected, Dials};
 use super::listener::{self, LISTENERS_MAX};
 use super::resolver::{NAMES_MAX, NameIndex, Resolver, Source};
@@ -42,9 +43,12 @@ const LISTENERS: usize = 2;
 const SLOTS: usize = LISTENERS + LISTENERS_MAX;
 const SLOTS_COUNT: usize = RECEIVER_SESSIONS + SENDER_CONNECTIONS;
 const NAMES: usize = SLOTS + SLOTS_COUNT;
+const CONTROLS: usize = NAMES + NAMES_MAX;
 /// A token is a place and the generation of its socket: events of a socket that is gone find nobody.
 const PLACE_BITS: u32 = 12;
-const _: () = assert!(NAMES + NAMES_MAX <= 1 << PLACE_BITS);
+/// The bits of a generation.
+pub(super) const GENERATIONS: usize = usize::MAX >> PLACE_BITS;
+const _: () = assert!(CONTROLS + control::PLACES <= 1 << PLACE_BITS);
 
 /// Whether the loop goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,6 +99,7 @@ struct Driver {
     listeners: heapless::Vec<Listening, LISTENERS_MAX>,
     addresses: Vec<SocketAddr>,
     slots: Box<[Slot]>,
+    controls: Controls,
     dials: Dials,
     /// A client that was accepted, but has no slot yet.
     waiting: Option<(TcpStream, SocketAddr, u8)>,
@@ -134,6 +139,7 @@ impl EventLoop {
                     .map_err(|_| failed(Error::other("too many listeners")))?;
             }
         }
+        let controls = Controls::open(&config, poll.registry(), CONTROLS)?;
         // Told only now, so that a start that is refused says one line, its reason.
         log::info!(
             "started version={} spool={} blocks={} messages={} interrupted={} set-aside={}",
@@ -160,6 +166,7 @@ impl EventLoop {
             upstream,
             listeners,
             addresses,
+            controls,
             slots: (0..SLOTS_COUNT).map(slot).collect(),
             dials: Dials::new(Resolver::new(Source::System, NAMES), SENDER_CONNECTIONS),
             waiting: None,
@@ -193,7 +200,9 @@ impl EventLoop {
         }
         driver.accept(&now);
         driver.pump_runnable(&now);
+        driver.controls.turn(&now, driver.poll.registry(), &mut driver.relay, token_at);
         driver.relay.turn(&now);
+        driver.controls.turned(&now, &mut driver.relay);
         driver.pump_touched(&now);
         driver.expire(&now);
         driver.connect(&now);
@@ -204,11 +213,16 @@ impl EventLoop {
 impl Driver {
     /// How long nothing is to be done when no event comes.
     fn wait(&self, now: Instant) -> Option<std::time::Duration> {
-        if self.slots.iter().any(|slot| slot.is_runnable) || self.may_accept() {
+        if self.slots.iter().any(|slot| slot.is_runnable) || self.may_accept() || self.controls.is_runnable()
+        {
             return Some(std::time::Duration::ZERO);
         }
         let due = [self.relay.deadline(now), self.dials.deadline(), self.upstream.watch_at()];
-        let due = due.into_iter().chain([self.accept_at, self.stop_at]).flatten().min()?;
+        let due = due
+            .into_iter()
+            .chain([self.accept_at, self.stop_at, self.controls.deadline()])
+            .flatten()
+            .min()?;
         Some(std::time::Duration::from_millis(due.since(now).0))
     }
 
@@ -235,6 +249,10 @@ impl Driver {
             return;
         }
         let registry = self.poll.registry();
+        if place >= CONTROLS {
+            self.controls.told(place - CONTROLS, token.0 >> PLACE_BITS, event);
+            return;
+        }
         if place >= NAMES {
             self.dials.told_resolver(now.instant, registry, NameIndex(place - NAMES));
             return;
@@ -265,6 +283,7 @@ impl Driver {
                     self.stop_at = Some(now.instant + STOP_WITHIN);
                     self.listeners.clear();
                     self.waiting = None;
+                    self.controls.close();
                     self.relay.shut_down(now);
                 }
                 _ => {}
@@ -367,7 +386,7 @@ impl Driver {
     fn vacate(&mut self, index: usize) {
         let slot = &mut self.slots[index];
         slot.link = Link::None;
-        slot.generation = (slot.generation + 1) & (usize::MAX >> PLACE_BITS);
+        slot.generation = (slot.generation + 1) & GENERATIONS;
         slot.is_runnable = false;
     }
 
@@ -395,6 +414,9 @@ impl Driver {
     }
 
     fn expire(&mut self, now: &Now) {
+        if self.controls.takes_fresh_names() {
+            self.dials.forget_names();
+        }
         self.relay.expire(now);
         self.pump_touched(now);
         for smarthost in 0..self.smarthosts.len() {
@@ -466,7 +488,11 @@ impl Driver {
 }
 
 fn token_of(index: usize, generation: usize) -> Token {
-    Token((SLOTS + index) | generation << PLACE_BITS)
+    token_at(SLOTS + index, generation)
+}
+
+fn token_at(place: usize, generation: usize) -> Token {
+    Token(place | generation << PLACE_BITS)
 }
 
 fn index_of(at: Connection) -> usize {

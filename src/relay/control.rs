@@ -151,6 +151,11 @@ impl Control {
         if matches!(self.stage, Stage::Over) { Next::Close } else { Next::Continue }
     }
 
+    /// True while the request isn't whole.
+    pub fn is_asking(&self) -> bool {
+        matches!(self.stage, Stage::Asking)
+    }
+
     /// True when [`Control::advance`] has more to do although nothing came and nothing was written.
     pub fn is_runnable(&self) -> bool {
         matches!(self.stage, Stage::Removing(_))
