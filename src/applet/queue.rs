@@ -35,6 +35,11 @@ enum Which {
 }
 
 impl Queue {
+    /// The list of all.
+    pub(super) fn list(config: PathBuf) -> Self {
+        Self { config, task: Task::List { is_json: false } }
+    }
+
     /// Reads what stands behind `queue`.
     pub(super) fn parse(parser: &mut Parser) -> Result<Self, Failure> {
         let mut config = PathBuf::from(config::PATH_DEFAULT);
@@ -53,7 +58,8 @@ impl Queue {
         }
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         let id = |word: &str| {
-            let wrong = || Failure::usage(format_args!("{word:?} is no message's id, as \"postern queue\" shows"));
+            let wrong =
+                || Failure::usage(format_args!("{word:?} is no message's id, as \"postern queue\" shows"));
             MessageId::parse(word.as_bytes()).ok_or_else(wrong)
         };
         let task = match words[..] {
@@ -147,7 +153,9 @@ mod tests {
         }
         assert_eq!(parsed("retry --config x").unwrap().config, PathBuf::from("x"));
         let wrong = ["show", "show all", "remove", "remove --all 1-2a", "retry --all", "show 1-2a --json"];
-        for line in wrong.into_iter().chain(["flush", "retry 1-2a 1-2b", "--yes", "--nothing", "retry retry x"]) {
+        for line in
+            wrong.into_iter().chain(["flush", "retry 1-2a 1-2b", "--yes", "--nothing", "retry retry x"])
+        {
             assert_eq!(parsed(line), Err(super::super::EXIT_USAGE), "{line}");
         }
     }

@@ -75,7 +75,8 @@ fn copy(answer: &mut impl Read, output: &mut impl Write) -> Result<(u8, String),
     loop {
         let mut digits = [0; 4];
         answer.read_exact(&mut digits).map_err(|_| Broken::Answer)?;
-        let octets = std::str::from_utf8(&digits).ok().and_then(|digits| u16::from_str_radix(digits, 16).ok());
+        let octets =
+            std::str::from_utf8(&digits).ok().and_then(|digits| u16::from_str_radix(digits, 16).ok());
         let octets = octets.ok_or(Broken::Answer)?;
         if octets == 0 {
             break;
@@ -103,7 +104,9 @@ mod tests {
         for end in 0..answer.len() {
             assert!(copy(&mut &answer[..end], &mut Vec::new()).is_err(), "{end}");
         }
-        for wrong in [&b"+005abcde00000 \n"[..], b"00000\n", b"0000x y\n", b"0000256 y\n", b"\xff\xff\xff\xff"] {
+        for wrong in
+            [&b"+005abcde00000 \n"[..], b"00000\n", b"0000x y\n", b"0000256 y\n", b"\xff\xff\xff\xff"]
+        {
             assert!(copy(&mut &wrong[..], &mut Vec::new()).is_err(), "{}", wrong.escape_ascii());
         }
     }

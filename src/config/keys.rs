@@ -27,7 +27,6 @@ pub(super) struct Key {
 const NO_LISTENER_TLS: Standing = Standing::Later("this version's listeners offer no TLS; leave it out");
 const NO_REWRITING: Standing =
     Standing::Later("this version doesn't rewrite mail on its way out; leave it out");
-const NO_SOCKET: Standing = Standing::Later("this version has no such socket yet; leave it out");
 
 const fn built(table: &'static str, name: &'static str) -> Key {
     Key { table, name, standing: Standing::Built }
@@ -65,7 +64,7 @@ pub(super) const KEYS: &[Key] = &[
     built("", "sender"),
     built("", "aliases"),
     built("", "control"),
-    later("", "submit", NO_SOCKET),
+    built("", "submit"),
     later("", "listener_tls", NO_LISTENER_TLS),
     built("", "users"),
     built("smarthost", "host"),
@@ -108,7 +107,7 @@ pub(super) const KEYS: &[Key] = &[
     later("sender", "header_from", NO_REWRITING),
     built("sender", "hide_received"),
     built("control", "path"),
-    later("submit", "path", NO_SOCKET),
+    built("submit", "path"),
     later("listener_tls", "certificate", NO_LISTENER_TLS),
     later("listener_tls", "key", NO_LISTENER_TLS),
 ];

@@ -51,6 +51,7 @@ const BLOCK_OCTETS: u64 = limits::BLOCK_OCTETS as u64;
 /// Where the sockets for programs of this machine are.
 const SOCKETS_FOLDER: &str = "/run/postern";
 const CONTROL_NAME: &str = "control.sock";
+const SUBMIT_NAME: &str = "submit.sock";
 const SPOOL_PATH_DEFAULT: &str = "/var/spool/postern/spool";
 const SPOOL_OCTETS_DEFAULT: u64 = 4 * 1024 * 1024;
 const DAY_S: u64 = 86_400;
@@ -94,6 +95,8 @@ pub struct Config {
     pub clock: UntrustedClock,
     /// Where the administrator's tools ask.
     pub control: SocketPath,
+    /// Where programs of this machine hand their mail in.
+    pub submit: SocketPath,
 }
 
 /// A socket for programs of this machine.
@@ -312,7 +315,7 @@ impl Config {
         check_logins(&top, &listen, &users)?;
         let spool = spool(&file.table(root, "spool"))?;
         let limits = limits(&file.table(root, "limits"), spool.octets)?;
-        let control_path = file.table(root, "control").read("path", values::socket_path)?;
+        let control = control(&file.table(root, "control"))?;
         let clock = file.table(root, "clock");
         let clock = clock.read("untrusted", |value| values::choice(value, &["wait", "ignore-dates"]))?;
         Ok(Self {
@@ -330,7 +333,8 @@ impl Config {
             limits,
             quirks: quirks(&file.table(root, "quirks"))?,
             clock: if clock == Some(1) { UntrustedClock::IgnoreDates } else { UntrustedClock::Wait },
-            control: control(control_path),
+            submit: submit(&file.table(root, "submit"), &control.path)?,
+            control,
             hostname,
             listen,
             smarthosts,
@@ -370,9 +374,17 @@ fn spool(table: &Table<'_>) -> Result<Spool, ConfigError> {
     })
 }
 
-fn control(given: Option<PathBuf>) -> SocketPath {
+fn control(table: &Table<'_>) -> Result<SocketPath, ConfigError> {
+    let given = table.read("path", values::socket_path)?;
     let is_given = given.is_some();
-    SocketPath { path: given.unwrap_or_else(|| Path::new(SOCKETS_FOLDER).join(CONTROL_NAME)), is_given }
+    Ok(SocketPath { path: given.unwrap_or_else(|| Path::new(SOCKETS_FOLDER).join(CONTROL_NAME)), is_given })
+}
+
+/// Beside the control socket, when nothing else is set.
+fn submit(table: &Table<'_>, control_path: &Path) -> Result<SocketPath, ConfigError> {
+    let given = table.read("path", values::socket_path)?;
+    let is_given = given.is_some();
+    Ok(SocketPath { path: given.unwrap_or_else(|| control_path.with_file_name(SUBMIT_NAME)), is_given })
 }
 
 fn retry(table: &Table<'_>) -> Result<Retry, ConfigError> {

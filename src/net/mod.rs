@@ -5,6 +5,7 @@ pub mod clock;
 mod connection;
 mod control;
 pub mod dial;
+mod entrance;
 mod event_loop;
 pub mod hosts;
 mod lines;
@@ -16,6 +17,7 @@ mod socket_file;
 mod tls;
 mod upstream;
 mod users;
+mod wire;
 
 use std::io::{Error, ErrorKind};
 use std::path::PathBuf;
