@@ -75,9 +75,11 @@ fn copy(answer: &mut impl Read, output: &mut impl Write) -> Result<(u8, String),
     loop {
         let mut digits = [0; 4];
         answer.read_exact(&mut digits).map_err(|_| Broken::Answer)?;
-        let octets =
-            std::str::from_utf8(&digits).ok().and_then(|digits| u16::from_str_radix(digits, 16).ok());
-        let octets = octets.ok_or(Broken::Answer)?;
+        if !digits.iter().all(u8::is_ascii_hexdigit) {
+            return Err(Broken::Answer);
+        }
+        let digits = str::from_utf8(&digits).map_err(|_| Broken::Answer)?;
+        let octets = u16::from_str_radix(digits, 16).map_err(|_| Broken::Answer)?;
         if octets == 0 {
             break;
         }

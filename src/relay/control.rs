@@ -27,6 +27,7 @@ use crate::time::{Duration, Instant, Now};
 use listing::Listing;
 use message::Message;
 use request::Request;
+use text::Messages;
 
 /// Octets of the longest request with its LF, and of the input buffer.
 pub const REQUEST_OCTETS_MAX: usize = 64;
@@ -213,8 +214,8 @@ impl Control {
             Request::RetryAll => {
                 self.wants_fresh_names = true;
                 relay.retry_all(now);
-                let count = relay.queue.len();
-                self.end(output, code::DONE, format_args!("{count} messages are tried now"));
+                let count = Messages(relay.queue.len());
+                self.end(output, code::DONE, format_args!("trying {count} now"));
             }
             Request::Retry(id) => {
                 self.wants_fresh_names = true;
@@ -294,11 +295,13 @@ impl Control {
         match removed {
             Removed::One(id) => self.end(output, code::DONE, format_args!("{id} is removed")),
             Removed::All(Removing { removed, on_their_way: 0, .. }) => {
-                self.end(output, code::DONE, format_args!("{removed} messages are removed"));
+                let count = Messages(removed as usize);
+                self.end(output, code::DONE, format_args!("removed {count}"));
             }
             Removed::All(Removing { removed, on_their_way, .. }) => {
-                let text = "being sent now: what is left of them is removed when that is over";
-                let count = format_args!("{removed} messages are removed, {on_their_way} are {text}");
+                let count = Messages(removed as usize);
+                let text = "being sent now: what is left is removed when that is over";
+                let count = format_args!("removed {count}; {on_their_way} more {text}");
                 self.end(output, code::TEMPORARY, count);
             }
         }

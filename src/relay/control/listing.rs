@@ -240,7 +240,7 @@ fn write_route(now: &Now, host: &str, route: &Route, output: &mut Buffer) -> fmt
                 write!(output, ": {}", PlainReply(reply))?;
             }
             if let Some(since) = route.faulty_since() {
-                write!(output, "; for {} now", Span(now.instant.since(since)))?;
+                write!(output, ", for {}", Span(now.instant.since(since)))?;
             }
         }
         None => output.write_str(match route.state() {

@@ -82,6 +82,15 @@ impl Display for JsonReply<'_> {
     }
 }
 
+/// So many messages.
+pub(super) struct Messages(pub(super) usize);
+
+impl Display for Messages {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} message{}", self.0, if self.0 == 1 { "" } else { "s" })
+    }
+}
+
 /// A span in its two largest units.
 pub(super) struct Span(pub(super) Duration);
 
@@ -117,6 +126,7 @@ mod tests {
         assert_eq!(JsonReply(Some(&reply)).to_string(), r#""451 4.7.1 \"later\"""#);
         assert_eq!(JsonReply(None).to_string(), "null");
         assert_eq!(PlainReply(&reply).to_string(), "451 4.7.1 \"later\"");
+        assert_eq!(format!("{}, {}", Messages(1), Messages(2)), "1 message, 2 messages");
         let spans = [(59, "59s"), (3599, "59m"), (3600, "1h 0m"), (86_399, "23h 59m"), (266_400, "3d 2h")];
         for (s, text) in spans {
             assert_eq!(Span(Duration::from_s(s)).to_string(), text);
