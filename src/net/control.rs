@@ -38,6 +38,8 @@ const ACCEPT_REST: Duration = Duration::from_s(1);
 #[derive(Debug)]
 pub(super) struct Controls {
     socket: Option<SocketFile>,
+    /// Why there is none.
+    missing: Option<Error>,
     may_accept: bool,
     rests_until: Option<Instant>,
     places: [Place; CONNECTIONS_MAX],
@@ -86,21 +88,20 @@ impl Controls {
             registry.register(&mut socket.listener, Token(base), Interest::READABLE)?;
             Ok(socket)
         });
-        let socket = match opened {
-            Ok(socket) => Some(socket),
+        let (socket, missing) = match opened {
+            Ok(socket) => (Some(socket), None),
             Err(error) if config.control.is_given => {
                 return Err(StartError::Socket { key: "control.path", path: path.clone(), error });
             }
-            Err(error) => {
-                log::warn!(
-                    "no control socket at {}, \"queue\" and \"status\" don't reach this relay: {error}",
-                    path.display()
-                );
-                None
-            }
+            Err(error) => (None, Some(error)),
         };
         let may_accept = socket.is_some();
-        Ok(Self { socket, may_accept, rests_until: None, places: Default::default(), base })
+        Ok(Self { socket, missing, may_accept, rests_until: None, places: Default::default(), base })
+    }
+
+    /// Why there is no socket, if that is so.
+    pub(super) fn no_socket(&self) -> Option<&Error> {
+        self.missing.as_ref()
     }
 
     /// An event for the place of that number, with the generation that its token had.
