@@ -25,8 +25,6 @@ pub(super) struct Key {
 }
 
 const NO_LISTENER_TLS: Standing = Standing::Later("this version's listeners offer no TLS; leave it out");
-const NO_REWRITING: Standing =
-    Standing::Later("this version doesn't rewrite mail on its way out; leave it out");
 
 const fn built(table: &'static str, name: &'static str) -> Key {
     Key { table, name, standing: Standing::Built }
@@ -96,8 +94,8 @@ pub(super) const KEYS: &[Key] = &[
     built("quirks", "missing_fields"),
     built("quirks", "bare_lf"),
     built("clock", "untrusted"),
-    later("sender", "envelope", NO_REWRITING),
-    later("sender", "header_from", NO_REWRITING),
+    built("sender", "envelope"),
+    built("sender", "header_from"),
     built("sender", "hide_received"),
     built("control", "path"),
     built("submit", "path"),

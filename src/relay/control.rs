@@ -104,7 +104,8 @@ impl Control {
     }
 
     /// Goes on with the answer as far as there is room for it. Call it when octets came, when output was
-    /// written, while [`Control::is_runnable`], and after each [`Relay::turn`] while [`Control::is_committing`].
+    /// written, while [`Control::is_runnable`], and after each [`Relay::turn`] while
+    /// [`Control::is_committing`].
     pub fn advance<D: Device>(
         &mut self,
         now: &Now,
