@@ -53,7 +53,7 @@ impl Queue {
                 Long("yes") => is_sure = true,
                 Long("help") | Short('h') => return Ok(Self { config, task: Task::Help }),
                 Value(word) if words.len() < 2 => words.push(word.to_string_lossy().into_owned()),
-                other => return Err(other.unexpected().into()),
+                other @ (Long(_) | Short(_) | Value(_)) => return Err(other.unexpected().into()),
             }
         }
         let words: Vec<&str> = words.iter().map(String::as_str).collect();

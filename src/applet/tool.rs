@@ -40,25 +40,21 @@ pub(super) fn ask(config: &Path, request: &str) -> Result<(), Failure> {
             return Err(Failure { code: EXIT_IO, line: line.to_owned() });
         }
     }
-    .or_else(|error| match error.kind() {
+    .or_else(|error| {
         // Whoever read it has seen enough.
-        ErrorKind::BrokenPipe => Ok(()),
-        _ => Err(Failure::io("stdout", &error)),
+        let is_read = error.kind() == ErrorKind::BrokenPipe;
+        if is_read { Ok(()) } else { Err(Failure::io("stdout", &error)) }
     })
 }
 
 fn not_there(path: &Path, error: &io::Error) -> Failure {
     let at = path.display();
-    match error.kind() {
-        ErrorKind::PermissionDenied => Failure {
-            code: EXIT_NOT_PERMITTED,
-            line: format!("{at}: not permitted; run it as root, or as the user that the relay runs as"),
-        },
-        _ => Failure {
-            code: EXIT_UNAVAILABLE,
-            line: format!("no relay is running: nobody listens at {at} ({error})"),
-        },
+    if error.kind() == ErrorKind::PermissionDenied {
+        let line = format!("{at}: not permitted; run it as root, or as who started the relay");
+        return Failure { code: EXIT_NOT_PERMITTED, line };
     }
+    let line = format!("no relay is running: nobody listens at {at} ({error})");
+    Failure { code: EXIT_UNAVAILABLE, line }
 }
 
 /// Why an answer could not be copied.
