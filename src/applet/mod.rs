@@ -7,9 +7,11 @@ mod check;
 mod demo;
 mod demo_alert;
 mod demo_sink;
+mod queue;
 mod sendmail;
 mod serve;
 mod stderr_log;
+mod tool;
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -21,6 +23,7 @@ use lexopt::Arg::{Long, Short, Value};
 
 use crate::config::{self, Config};
 use crate::limits;
+use queue::Queue;
 
 /// The demo's sample did not arrive.
 const EXIT_FAILED: u8 = 1;
@@ -32,13 +35,13 @@ const EXIT_DATA: u8 = 65;
 const EXIT_NO_USER: u8 = 67;
 /// There is no such domain (EX_NOHOST).
 const EXIT_NO_HOST: u8 = 68;
-/// The relay refuses (EX_UNAVAILABLE).
+/// No relay is running, or it refuses (EX_UNAVAILABLE).
 const EXIT_UNAVAILABLE: u8 = 69;
 /// The disk or a socket failed (EX_IOERR).
 const EXIT_IO: u8 = 74;
 /// It may work later (EX_TEMPFAIL).
 const EXIT_TRY_LATER: u8 = 75;
-/// The relay may not do this (EX_NOPERM).
+/// The caller may not ask the relay, or it may not do this (EX_NOPERM).
 const EXIT_NOT_PERMITTED: u8 = 77;
 /// The configuration is wrong or can't be read (EX_CONFIG).
 const EXIT_CONFIG: u8 = 78;
@@ -47,6 +50,10 @@ const HELP: &str = "\
 postern: a durable SMTP alert relay
 
   postern serve [--config FILE]            relay until SIGTERM
+  postern queue [--json]                   what waits, and why
+  postern queue show ID                    the message
+  postern queue retry [ID]                 try it, or everything, now
+  postern queue remove ID|--all [--yes]    remove it, or everything, unsent
   postern check --offline [--config FILE]  read the configuration only: \"ok\", or what is wrong
   postern limits                           this board's capacities and what they cost
   postern sendmail [-t] [ADDRESS...]       hand in the message on stdin; also by the name sendmail
@@ -54,8 +61,10 @@ postern: a durable SMTP alert relay
   postern --version
   postern --help
 
-FILE is /etc/postern.toml unless given. RUST_LOG wins over the file's \"log\".
-Exit codes: 0 done, 1 the demo's alert did not arrive, 64 usage, 74 disk or network, 78 configuration.
+FILE is /etc/postern.toml unless given; \"queue\" takes it too, to find the relay. RUST_LOG wins over the
+file's \"log\".
+Exit codes: 0 done, 1 the demo's alert did not arrive, 64 usage, 65 damaged, 66 no such message, 69 no relay
+is running, 74 disk or network, 75 not yet, 77 not permitted, 78 configuration.
 ";
 
 /// What ends an applet early: its exit code and one line.
@@ -70,6 +79,7 @@ struct Failure {
 enum Applet {
     Serve { config: PathBuf },
     Check { config: PathBuf },
+    Queue(Queue),
     Limits,
     Sendmail(Vec<OsString>),
     Demo { once: bool },
@@ -82,6 +92,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let end = parse(arguments).and_then(|applet| match applet {
         Applet::Serve { config } => serve::run(&config),
         Applet::Check { config } => check::run(&config),
+        Applet::Queue(queue) if queue.is_for_help() => print(HELP),
+        Applet::Queue(queue) => queue.run(),
         Applet::Limits => print(&limits::Table.to_string()),
         Applet::Sendmail(arguments) => sendmail::run(arguments),
         Applet::Demo { once } => demo::run(once),
@@ -138,6 +150,9 @@ fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Applet, Failur
             Some(other) => return Err(other.unexpected().into()),
         },
     };
+    if let Applet::Queue(_) = applet {
+        return Ok(Applet::Queue(Queue::parse(&mut parser)?));
+    }
     let mut is_offline = false;
     while let Some(argument) = parser.next()? {
         match (argument, &mut applet) {
@@ -163,6 +178,7 @@ fn applet_of(name: &str) -> Option<Applet> {
     match name {
         "serve" => Some(Applet::Serve { config: config() }),
         "check" => Some(Applet::Check { config: config() }),
+        "queue" => Some(Applet::Queue(Queue::list(config()))),
         "limits" => Some(Applet::Limits),
         "demo" => Some(Applet::Demo { once: false }),
         _ => None,
@@ -238,7 +254,8 @@ mod tests {
         assert_eq!(parsed("postern serve"), Ok(Applet::Serve { config: default.clone() }));
         assert_eq!(parsed("/usr/sbin/postern serve --config x"), Ok(Applet::Serve { config: other.clone() }));
         assert_eq!(parsed("/usr/bin/check --offline --config=x"), Ok(Applet::Check { config: other }));
-        assert_eq!(parsed("postern check --offline"), Ok(Applet::Check { config: default }));
+        assert_eq!(parsed("postern queue"), Ok(Applet::Queue(Queue::list(default.clone()))));
+        assert_eq!(parsed("postern check --offline"), Ok(Applet::Check { config: default.clone() }));
         assert_eq!(parsed("postern limits"), Ok(Applet::Limits));
         assert_eq!(parsed("postern demo"), Ok(Applet::Demo { once: false }));
         assert_eq!(parsed("demo --once"), Ok(Applet::Demo { once: true }));

@@ -21,7 +21,7 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use self::direct::Direct;
@@ -29,7 +29,7 @@ use self::fields::{Recipients, Sender, qualified};
 use self::message::Message;
 use self::options::{Mode, Options, shown};
 use self::submission::{Envelope, Link, Stop};
-use super::{EXIT_DATA, EXIT_TRY_LATER, Failure, configuration, print, system_name};
+use super::{EXIT_DATA, EXIT_TRY_LATER, Failure, configuration, print, system_name, tool};
 use crate::config::{self, Config};
 use crate::limits;
 use crate::smtp::address_list::AddressList;
@@ -63,9 +63,8 @@ pub(super) fn run(arguments: Vec<OsString>) -> Result<(), Failure> {
     match options.mode {
         Mode::Submit => submit(&options),
         Mode::Smtp => smtp::run(&Settings::read(&options)?.submit_path),
-        Mode::List | Mode::Retry => {
-            Err(Failure::usage("this version shows no queue; SIGUSR1 tries all mail at once"))
-        }
+        Mode::List => tool::ask(options.config_path(), "queue"),
+        Mode::Retry => tool::ask(options.config_path(), "retry"),
         Mode::Aliases => Ok(()),
     }
 }
@@ -73,10 +72,7 @@ pub(super) fn run(arguments: Vec<OsString>) -> Result<(), Failure> {
 impl Settings {
     /// By the configuration; a user who may not read the default one does without.
     fn read(options: &Options) -> Result<Self, Failure> {
-        let path = match &options.config {
-            Some(path) => path.as_path(),
-            None => Path::new(config::PATH_DEFAULT),
-        };
+        let path = options.config_path();
         let is_out_of_reach =
             |error: io::Error| matches!(error.kind(), ErrorKind::NotFound | ErrorKind::PermissionDenied);
         if options.config.is_none() && File::open(path).is_err_and(is_out_of_reach) {

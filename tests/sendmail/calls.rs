@@ -188,13 +188,18 @@ fn smtp_on_stdin() {
 fn names() {
     let world = World::started("names", "");
     let config = world.folder.join("postern.toml").display().to_string();
-    for (name, arguments) in [("sendmail", &["-t"][..]), ("newaliases", &[])] {
+    for (name, arguments) in
+        [("sendmail", &["-t"][..]), ("newaliases", &[]), ("mailq", &[]), ("sendmail", &["-q"])]
+    {
         let link = world.folder.join(name);
-        std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_postern"), &link).expect("the folder is ours");
+        if !link.exists() {
+            std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_postern"), &link).expect("the folder is ours");
+        }
         let mut command = std::process::Command::new(link);
         let ended =
             crate::world::ended(command.args(["-C", &config]).args(arguments), b"To: a@x.example\n\nx\n");
         assert_eq!((ended.code, ended.stderr.as_str()), (0, ""), "{name}");
+        assert_eq!(ended.stdout.contains("127.0.0.1"), name == "mailq", "{}", ended.stdout);
     }
     assert_eq!(world.next().to, ["a@x.example"]);
 }

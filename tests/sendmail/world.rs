@@ -88,9 +88,9 @@ impl World {
         let text = format!(
             "hostname = \"box.example\"\nadmin = \"admin@example.org\"\nlisten = [\"127.0.0.1:0\"]\n\
              [smarthost]\nhost = \"127.0.0.1\"\nport = {port}\ntls = \"none\"\n\
-             [spool]\npath = \"{}\"\nsize = \"1MiB\"\nvolatile = true\n[submit]\npath = \"{}\"\n{more}\n",
+             [spool]\npath = \"{}\"\nsize = \"1MiB\"\nvolatile = true\n[control]\npath = \"{}\"\n{more}\n",
             path("spool"),
-            path("submit.sock"),
+            path("control.sock"),
         );
         let config = folder.join("postern.toml");
         std::fs::write(&config, text).expect("the folder is writable");

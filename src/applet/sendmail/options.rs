@@ -9,9 +9,10 @@
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::super::Failure;
+use crate::config;
 use crate::smtp::dsn::{self, ENVID_OCTETS_MAX, Notify};
 
 /// What is to be done.
@@ -87,6 +88,11 @@ impl Options {
             }
         }
         Ok(options)
+    }
+
+    /// The configuration that is meant.
+    pub(super) fn config_path(&self) -> &Path {
+        self.config.as_deref().unwrap_or(Path::new(config::PATH_DEFAULT))
     }
 
     /// The letters of one argument.
