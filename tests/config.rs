@@ -50,9 +50,9 @@ fn the_smallest_file_has_the_documented_defaults() {
     let listen = Listen::Address("127.0.0.1:25".parse().unwrap());
     assert_eq!(config.listen, [Listener { listen, auth: false }]);
     assert_eq!(config.allow, [Network::Loopback, Network::OnLink]);
-    assert_eq!((config.smarthost.host.as_str(), config.smarthost.port), ("192.0.2.25", 25));
-    assert_eq!(config.smarthost.connections, 1);
-    assert!(config.smarthost.discard.is_empty());
+    assert_eq!((config.smarthosts[0].host.as_str(), config.smarthosts[0].port), ("192.0.2.25", 25));
+    assert_eq!(config.smarthosts[0].connections, 1);
+    assert!(config.smarthosts[0].discard.is_empty());
     assert_eq!(config.spool.path, Path::new("/var/spool/postern/spool"));
     assert_eq!(config.spool.octets, (4 << 20).min(limits::SPOOL_BLOCKS as u64 * 4096));
     assert!(!config.spool.volatile);
@@ -136,8 +136,8 @@ untrusted = "ignore-dates"
     ];
     assert_eq!(config.allow, allow);
     assert!(!config.announce);
-    assert_eq!((config.smarthost.host.as_str(), config.smarthost.port), ("mail.example.com", 2500));
-    assert_eq!(config.smarthost.discard, ["CHUNKING", "SIZE"]);
+    assert_eq!((config.smarthosts[0].host.as_str(), config.smarthosts[0].port), ("mail.example.com", 2500));
+    assert_eq!(config.smarthosts[0].discard, ["CHUNKING", "SIZE"]);
     assert_eq!(config.spool.path, Path::new("/overlay/postern/spool"));
     assert_eq!(config.spool.octets, 999_424, "whole blocks of 4,096");
     assert!(config.spool.volatile);
@@ -180,7 +180,7 @@ fn unknown_and_misplaced_keys_are_refused() {
         refusal_of_top("admin = \"a@example.com\"\nhostnam = \"router\""),
         "postern.toml:2: hostnam: is not a key of this version; allowed here: hostname, admin, domain, \
          log, log_to, listen, allow, relay_to, announce, smarthost, spool, retry, limits, quirks, clock, \
-         sender, aliases, users"
+         sender, aliases, submit, users"
     );
     assert_eq!(
         refusal_below("[spool]\npath = \"/s\"\nsise = 5"),
@@ -227,7 +227,6 @@ fn what_is_not_built_is_refused() {
         ("log_to = \"syslog\"", "log_to"),
         ("listen = [{ address = \"127.0.0.1:25\", tls = \"starttls\" }]", "listen"),
         ("control.path = \"/run/c\"", "control"),
-        ("submit.path = \"/run/s\"", "submit"),
         ("sender.envelope = \"a@example.com\"", "sender.envelope"),
         ("listener_tls.key = \"/etc/key\"", "listener_tls"),
     ];
@@ -247,9 +246,8 @@ fn what_is_not_built_is_refused() {
         "{refusal_of_key}"
     );
     assert_eq!(
-        refusal("[[smarthost]]\nhost = \"192.0.2.1\"\n[[smarthost]]\nhost = \"192.0.2.2\"\n"),
-        "postern.toml:1: smarthost: 2 smarthosts are given, but this version has no fallback; keep one \
-        [smarthost]"
+        refusal("smarthost = []\n"),
+        "postern.toml:1: smarthost: is not a table; write [smarthost] on a line and its keys below"
     );
     assert_eq!(
         refusal("smarthost = \"192.0.2.1\"\n"),

@@ -98,12 +98,15 @@ fn configuration(folder: &Path, smarthost: SocketAddr) -> Result<Config, Failure
          path = {:?}\n\
          size = \"1MiB\"\n\
          volatile = true\n\
+         [submit]\n\
+         path = {:?}\n\
          [retry]\n\
          first = \"1s\"\n\
          route_longest = \"1s\"\n",
         smarthost.ip(),
         smarthost.port(),
         folder.join("spool"),
+        folder.join("submit.sock"),
     );
     let refused = |error: crate::config::ConfigError| Failure { code: EXIT_CONFIG, line: error.to_string() };
     Config::parse(&text, Path::new("demo"), "relay.demo.invalid").map_err(refused)
@@ -164,7 +167,7 @@ mod tests {
     fn the_demo_is_configured_as_a_file_would_be() {
         let config = configuration(Path::new("/tmp/\"x\""), "127.0.0.1:2525".parse().unwrap());
         let config = config.map_err(|failure| failure.line).unwrap();
-        assert_eq!(config.smarthost.port, 2525);
+        assert_eq!(config.smarthosts[0].port, 2525);
         assert_eq!(config.spool.path, Path::new("/tmp/\"x\"/spool"));
         assert!(config.spool.volatile);
     }

@@ -1,4 +1,4 @@
-//! The table `[smarthost]`: where the mail goes, over what, and with which login.
+//! The table `[smarthost]`, or several `[[smarthost]]`: where the mail goes, over what, and with which login.
 //!
 //! Invariant: TLS is demanded and verified unless `tls = "none"` says otherwise, and a login that would go
 //! over plain TCP needs `allow_plaintext_auth = true` beside it. No secret is read here, only its file's
@@ -119,7 +119,35 @@ impl SecretFile {
     }
 }
 
-pub(super) fn read(table: &Table<'_>, hostname: &str, listen: &[Listener]) -> Result<Smarthost, ConfigError> {
+/// All of them, in the order of the file.
+pub(super) fn read_all(
+    tables: &[Table<'_>],
+    hostname: &str,
+    listen: &[Listener],
+) -> Result<Vec<Smarthost>, ConfigError> {
+    let mut smarthosts: Vec<Smarthost> = Vec::new();
+    for table in tables {
+        let smarthost = read(table, hostname, listen)?;
+        if smarthosts.len() == limits::SMARTHOSTS {
+            let what = format!("is one smarthost too many; at most {} are allowed", limits::SMARTHOSTS);
+            return Err(table.refuse("host", what));
+        }
+        let is_same = |other: &Smarthost| {
+            other.host.eq_ignore_ascii_case(&smarthost.host)
+                && other.port == smarthost.port
+                && other.login.as_ref().map(|login| &login.user)
+                    == smarthost.login.as_ref().map(|login| &login.user)
+        };
+        if smarthosts.iter().any(is_same) {
+            let what = "is the same smarthost twice, with the same port and user; once is enough";
+            return Err(table.refuse("host", what.to_owned()));
+        }
+        smarthosts.push(smarthost);
+    }
+    Ok(smarthosts)
+}
+
+fn read(table: &Table<'_>, hostname: &str, listen: &[Listener]) -> Result<Smarthost, ConfigError> {
     let Some(host) = table.read("host", values::host)? else {
         return Err(
             table.refuse("host", "is missing; set host = \"NAME or ADDRESS\" under [smarthost]".to_owned())

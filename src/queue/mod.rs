@@ -9,6 +9,7 @@
 //! waiting for ever.
 //!
 //! A message whose recipients failed takes its turn for the notice of that; `notice.rs` says whom to tell.
+//! Recipients of it that wait keep their time, whatever becomes of the notice.
 //!
 //! Back-off is a function of a message's age on the queue clock; nothing of it is kept, and after a restart
 //! everything is due. A fault of the route is no matter of the queue. All memory is taken at start.
@@ -46,6 +47,22 @@ enum Place {
     Taken,
 }
 
+/// How it stands with a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It is not in the queue.
+    Absent,
+    /// It is tried as soon as the route is there.
+    Ready,
+    /// It waits until then.
+    Deferred(Tick),
+    /// It is being tried.
+    Taken {
+        /// It is to be removed when that is over.
+        is_to_be_removed: bool,
+    },
+}
+
 /// The queue of all messages that wait to be relayed.
 #[derive(Debug)]
 pub struct Queue {
@@ -74,6 +91,8 @@ const LARGE: u8 = 0b1000;
 const WAS_PUT_BACK: u8 = 0b1_0000;
 /// The notice about the message was tried in vain: the message is tried before that again.
 const NOTICE_DEFERRED: u8 = 0b10_0000;
+/// Somebody wants the taken message removed.
+const TO_BE_REMOVED: u8 = 0b100_0000;
 
 impl Queue {
     /// An empty queue with room for all messages of the spool.
@@ -118,6 +137,7 @@ impl Queue {
     /// Adds a message that has just become durable, behind all of its size.
     pub fn push(&mut self, message: MessageIndex, facts: &Facts) {
         let line = self.admit(message, facts);
+        self.heap.note(message, facts.accepted);
         self.stand(message, line);
     }
 
@@ -155,11 +175,38 @@ impl Queue {
         due
     }
 
-    /// Recipients of the taken `message` have failed: it comes again at once, for its notice.
+    /// All recipients of the taken `message` are settled, and some have failed: it comes again at once, for
+    /// its notice.
     pub fn push_notice(&mut self, message: MessageIndex) {
         assert_eq!(self.place(message), Place::Taken);
         self.notes[message.0 as usize] &= !(NOTICE_DEFERRED | WAS_PUT_BACK);
         self.stand(message, Line::Small);
+    }
+
+    /// Recipients of the taken `message` have failed, and others wait as with [`Queue::defer`]: it comes
+    /// again at once, for its notice, and they wait until the tick returned.
+    pub fn defer_behind_notice(
+        &mut self,
+        message: MessageIndex,
+        accepted: Tick,
+        now: Tick,
+        retry: &Retry,
+        jitter: &mut Jitter,
+    ) -> Tick {
+        let due = now + back_off(now.since(accepted), retry, jitter);
+        self.heap.note(message, due);
+        self.push_notice(message);
+        due
+    }
+
+    /// The notice about the taken `message` is done with: it waits for the time of its recipients, which is
+    /// returned.
+    pub fn resume(&mut self, message: MessageIndex) -> Tick {
+        assert_eq!(self.place(message), Place::Taken);
+        self.notes[message.0 as usize] &= !WAS_PUT_BACK;
+        let due = self.heap.noted(message);
+        self.wait(message, due);
+        due
     }
 
     /// The smarthost said "later" to the notice about the taken `message`. Returns when it is due.
@@ -176,11 +223,15 @@ impl Queue {
     }
 
     /// A fault of the route met the notice about the taken `message`, which comes first again as with
-    /// [`Queue::put_back`]. The notice may itself be what the route doesn't bear: recipients that wait are
-    /// tried before it.
-    pub fn put_back_notice(&mut self, message: MessageIndex) {
+    /// [`Queue::put_back`]. The notice may itself be what the route doesn't bear: with recipients that wait
+    /// it comes behind them, when it is their time.
+    pub fn put_back_notice(&mut self, message: MessageIndex, has_waiting: bool) {
         self.notes[message.0 as usize] |= NOTICE_DEFERRED;
-        self.put_back(message);
+        if has_waiting {
+            self.resume(message);
+        } else {
+            self.put_back(message);
+        }
     }
 
     /// True when the notice about `message` was tried in vain since the message itself was tried.
@@ -204,6 +255,39 @@ impl Queue {
         self.take_out(message);
         self.notes[message.0 as usize] = 0;
         self.len -= 1;
+    }
+
+    /// How it stands with `message`.
+    pub fn standing(&self, message: MessageIndex) -> Standing {
+        match self.place(message) {
+            Place::Absent => Standing::Absent,
+            Place::In(_) => Standing::Ready,
+            Place::Deferred => Standing::Deferred(self.heap.due(message).expect("it stands in the heap")),
+            Place::Taken => {
+                Standing::Taken { is_to_be_removed: self.notes[message.0 as usize] & TO_BE_REMOVED != 0 }
+            }
+        }
+    }
+
+    /// Makes `message` due at `now`, if it is deferred or will be behind its notice: somebody asked for it.
+    pub fn retry(&mut self, message: MessageIndex, now: Tick) {
+        if self.place(message) == Place::Deferred {
+            self.heap.make_due(message, now);
+        } else {
+            self.heap.note(message, self.heap.noted(message).min(now));
+        }
+    }
+
+    /// The taken `message` is to be removed when the attempt is over, if anything is left of it then.
+    pub fn remove_later(&mut self, message: MessageIndex) {
+        assert_eq!(self.place(message), Place::Taken);
+        self.notes[message.0 as usize] |= TO_BE_REMOVED;
+    }
+
+    /// True when `message` is back from an attempt and is to be removed.
+    pub fn is_to_be_removed(&self, message: MessageIndex) -> bool {
+        let note = self.notes[message.0 as usize];
+        note & TO_BE_REMOVED != 0 && self.place(message) != Place::Taken
     }
 
     /// Makes all deferred messages due at `now`: somebody asked for it, or the network came up.
@@ -247,7 +331,8 @@ impl Queue {
     }
 
     fn wait(&mut self, message: MessageIndex, due: Tick) {
-        self.heap.insert(message, due);
+        self.heap.note(message, due);
+        self.heap.insert(message);
         self.set_place(message, Place::Deferred);
     }
 

@@ -237,9 +237,9 @@ impl Session {
         }
     }
 
-    /// True when `peer` is the client's address.
+    /// True when `peer` is the same client.
     pub fn is_of(&self, peer: &Peer) -> bool {
-        self.peer.address == peer.address
+        self.peer.origin == peer.origin
     }
 
     /// When to call [`Session::expired`].
@@ -287,7 +287,7 @@ impl Session {
         spool: &mut Store<D>,
     ) -> Next {
         if !matches!(self.state, State::Closing) {
-            log::info!("closed client={} reason={farewell:?}", self.peer.address);
+            log::info!("closed client={} reason={farewell:?}", self.peer.origin);
             reply::write_farewell(output, &config.hostname, farewell);
         }
         self.lost(spool);
@@ -336,6 +336,6 @@ impl State {
 /// The only writer of the `250` after mail data.
 fn accepted(receipt: Receipt, peer: &Peer, octets: u64, recipients: u16, output: &mut Buffer) {
     let id = receipt.id();
-    log::info!("received id={id} client={} octets={octets} recipients={recipients}", peer.address);
+    log::info!("received id={id} client={} octets={octets} recipients={recipients}", peer.origin);
     reply::write_queued(output, id);
 }

@@ -54,9 +54,9 @@ impl Session {
         output: &mut Buffer<'_>,
     ) -> Next {
         let State::Secret(mechanism) = self.state else { unreachable!("no secret was asked for") };
-        let login =
-            config.smarthost.login.as_ref().expect("a secret is asked for only where there is a login");
-        let place = (config.smarthost.host.as_str(), config.smarthost.port);
+        let smarthost = self.smarthost(config);
+        let login = smarthost.login.as_ref().expect("a secret is asked for only where there is a login");
+        let place = (smarthost.host.as_str(), smarthost.port);
         match secret {
             Ok(secret) => {
                 self.login = Some(Exchange::new(mechanism, &login.user, &secret, place));
@@ -82,20 +82,22 @@ impl Session {
                 .expect("an address literal is shorter than a command");
         }
         output.append(b"\r\n");
+        self.replies_awaited += 1;
         self.state = State::Hello { is_helo, is_written: true };
         true
     }
 
     /// EHLO or HELO was taken: TLS comes next, then the login, then mail.
     pub(super) fn greeted(&mut self, config: &Config) -> Result<(), Stop> {
-        if config.smarthost.tls == TlsPolicy::Starttls && !self.is_tls {
+        let smarthost = self.smarthost(config);
+        if smarthost.tls == TlsPolicy::Starttls && !self.is_tls {
             if !self.extensions.starttls {
                 return Err(Stop::Fault(Fault::Tls(TlsFault::NotOffered)));
             }
             self.state = State::StartTls { is_written: false };
             return Ok(());
         }
-        self.state = match &config.smarthost.login {
+        self.state = match &smarthost.login {
             Some(login) => match self.extensions.auth.choose(login) {
                 Some(mechanism) => State::Secret(mechanism),
                 None => return Err(Stop::Fault(Fault::Login(LoginFault::NoMechanism))),
@@ -110,6 +112,7 @@ impl Session {
             return false;
         }
         output.append(b"STARTTLS\r\n");
+        self.replies_awaited += 1;
         self.state = State::StartTls { is_written: true };
         true
     }
@@ -123,7 +126,10 @@ impl Session {
     }
 
     pub(super) fn write_login(&mut self, output: &mut Buffer<'_>) -> bool {
-        self.login.as_mut().is_some_and(|login| login.write(output))
+        let Some(login) = &mut self.login else { return false };
+        let has_written = login.write(output);
+        self.replies_awaited += u16::from(has_written && login.is_written());
+        has_written
     }
 
     pub(super) fn login_reply(&mut self, severity: Severity) -> Result<(), Stop> {

@@ -6,9 +6,9 @@
 //! address.
 
 use core::fmt::{self, Display, Write};
-use core::net::IpAddr;
 
 use super::extension::Extension;
+use super::trace::Origin;
 use crate::buffer::Buffer;
 use crate::limits::{DOMAIN_OCTETS_MAX, OUTPUT_OCTETS, REPLY_LINE_OCTETS_MAX};
 
@@ -238,12 +238,12 @@ pub fn write_queued(output: &mut Buffer, id: impl Display) {
 }
 
 /// Appends the refusal of a client that may not relay, and what would change it.
-pub fn write_may_not_relay(output: &mut Buffer, client: IpAddr) {
+pub fn write_may_not_relay(output: &mut Buffer, client: Origin) {
     append(output, format_args!("550 5.7.1 {client} may not relay here; add it to \"allow\"\r\n"));
 }
 
 /// Appends the refusal of a client that may relay only when it logs in.
-pub fn write_login_needed(output: &mut Buffer, client: IpAddr) {
+pub fn write_login_needed(output: &mut Buffer, client: Origin) {
     append(
         output,
         format_args!(
@@ -335,7 +335,8 @@ mod tests {
         assert!(ehlo.ends_with("\r\n250-AUTH PLAIN LOGIN\r\n250 HELP\r\n"));
         assert!(!written(|output| write_ehlo(output, &name, 1, false)).contains("AUTH"));
         assert!(written(|output| write_greeting(output, &name, true)).contains(" postern "));
-        let client = "1111:2222:3333:4444:5555:6666:7777:8888".parse().unwrap();
+        let client =
+            Origin::from("1111:2222:3333:4444:5555:6666:7777:8888".parse::<core::net::IpAddr>().unwrap());
         assert!(written(|output| write_may_not_relay(output, client)).ends_with("add it to \"allow\"\r\n"));
         assert!(
             written(|output| write_farewell(output, &name, Farewell::Evicted)).starts_with("421 4.3.2 ddd")

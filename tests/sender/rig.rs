@@ -10,6 +10,7 @@
 //! | `S~ x` | the smarthost writes `x` as it stands, with `\n` and `\r` for octets |
 //! | `begin N` | the session is ready, and begins message N |
 //! | `wait N` | N seconds go by; a deadline that they reach expires |
+//! | `quit` | the session is told to stop |
 //! | `lost` | the connection breaks |
 //! | `close` | the session has asked for the end of the connection |
 //! | `tls` | the session wants TLS, and gets it |
@@ -36,7 +37,7 @@ use crate::disk::Disk;
 /// What a new rig says of a message unless told otherwise.
 pub(crate) fn envelope() -> Envelope {
     Envelope {
-        client: "192.0.2.7".parse().expect("an address"),
+        client: "192.0.2.7".parse::<std::net::IpAddr>().expect("an address").into(),
         client_name: heapless::Vec::from_slice(b"camera").expect("a short name"),
         protocol: Protocol::Esmtp,
         arrival: Wall { unix_s: 1_795_510_800, is_trusted: true },
@@ -118,7 +119,7 @@ impl Rig {
         self.output.1 = Window::default();
         self.written.clear();
         self.is_closing = false;
-        self.session.connected(&self.now, "192.0.2.1".parse().expect("an address"), &self.config);
+        self.session.connected(&self.now, 0, "192.0.2.1".parse().expect("an address"), &self.config);
     }
 
     /// Spools a message.
@@ -202,6 +203,12 @@ impl Rig {
             }
             self.turn();
         }
+    }
+
+    fn quit(&mut self) {
+        let mut output = Buffer::new(&mut self.output.0, &mut self.output.1);
+        self.is_closing |= self.session.quit(&self.now, &mut output) == Next::Close;
+        self.turn();
     }
 
     /// The finished attempt in a line: its ending, a letter for each recipient (`D`elivered, `F`ailed and
@@ -300,6 +307,7 @@ impl Rig {
             match step {
                 "" => {}
                 "trace" => self.trace(place),
+                "quit" => self.quit(),
                 "lost" => {
                     nothing_left(&self.written);
                     self.session.lost();
