@@ -104,9 +104,13 @@ fn say(
 fn hear(relay: &mut Relay<Memory>, now: &Now, at: Connection, transcript: &mut String) -> bool {
     relay.turn(now);
     while relay.next_touched().is_some() {}
-    let output = relay.output(at).to_vec();
-    assert!(output.is_ascii(), "{}", output.escape_ascii());
-    transcript.push_str(&String::from_utf8_lossy(&output));
-    relay.sent(now, at, output.len());
-    !output.is_empty()
+    let before = transcript.len();
+    // A last reply may be made when there is room again.
+    while !relay.output(at).is_empty() {
+        let output = relay.output(at);
+        assert!(output.is_ascii(), "{}", output.escape_ascii());
+        transcript.push_str(&String::from_utf8_lossy(output));
+        relay.sent(now, at, relay.output(at).len());
+    }
+    transcript.len() > before
 }

@@ -93,7 +93,7 @@ fn spool() -> Memory {
 
 fn envelope() -> Envelope {
     Envelope {
-        client: [192, 0, 2, 7].into(),
+        client: std::net::IpAddr::from([192, 0, 2, 7]).into(),
         client_name: heapless::Vec::new(),
         protocol: Protocol::Esmtp,
         arrival: at(0).wall,
