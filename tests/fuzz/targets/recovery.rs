@@ -99,6 +99,7 @@ fn envelope() -> Envelope {
         arrival: at(0).wall,
         reverse_path: heapless::Vec::from_slice(b"camera@example.org").expect("a short path"),
         body_is_8bit: false,
+        is_submission: false,
         utf8: false,
         ret: 0,
         envid: heapless::Vec::new(),
