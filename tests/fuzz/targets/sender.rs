@@ -65,8 +65,8 @@ fn spooled(settings: u8, now: &Now) -> Relay<Memory> {
     let mail = if settings & 8 > 0 { "<>" } else { "<camera@example.org>" };
     let said = format!(
         "EHLO camera\r\nMAIL FROM:{mail}\r\nRCPT TO:<a@example.com>\r\nRCPT TO:<b@example.com>\r\nDATA\r\n\
-         Subject: one\r\n\r\n..x\r\n.\r\nMAIL FROM:{mail} BODY=8BITMIME\r\nRCPT TO:<c@example.com>\r\nDATA\r\n\
-         Subject: two\r\n\r\n{}.\r\nQUIT\r\n",
+         Subject: one\r\n\r\n..x\r\n.\r\nMAIL FROM:{mail} BODY=8BITMIME\r\nRCPT TO:<c@example.com>\r\n\
+         DATA\r\nSubject: two\r\n\r\n{}.\r\nQUIT\r\n",
         "\u{e9}tage\r\n".repeat(if settings & 16 > 0 { 900 } else { 1 })
     );
     let mut octets = said.as_bytes();
