@@ -1,3 +1,4 @@
+# shellcheck shell=sh disable=SC2034
 # What of OpenWrt's /lib/functions.sh the package uses: UCI files are shell, their words call these.
 reset_cb() {
 	config_cb() { return 0; }
