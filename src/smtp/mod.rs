@@ -3,13 +3,16 @@
 //! Pure: no socket, file, clock or randomness, and no session either. What a command means in a given state
 //! is the business of the sessions above.
 
+pub mod address_list;
 pub mod command;
 pub mod date;
 pub mod dsn;
 pub mod extension;
+pub mod header;
 pub mod line;
 pub mod login;
 pub mod mail_data;
+pub mod originator;
 pub mod path;
 pub mod quirk;
 pub mod reply;
