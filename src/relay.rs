@@ -27,6 +27,7 @@ use crate::time::{Duration, Instant, Now};
 mod clients;
 mod notices;
 mod relaying;
+mod tls;
 
 /// How long a session that is over may take to write its last reply.
 const CLOSE_WITHIN: Duration = Duration::from_s(10);
@@ -167,7 +168,8 @@ impl<D: Device> Relay<D> {
         match at {
             Connection::Receiver(at) => {
                 let Some(receiver) = &mut self.receivers[at] else { return &mut [] };
-                if receiver.session.is_committing() || receiver.closing != Closing::No {
+                let is_deaf = receiver.session.is_committing() || receiver.session.is_deaf();
+                if is_deaf || receiver.closing != Closing::No {
                     return &mut [];
                 }
                 Buffer::new(slice_of(&mut self.receivers_input, at, INPUT_OCTETS), &mut receiver.input)
@@ -272,6 +274,7 @@ impl<D: Device> Relay<D> {
         match at {
             Connection::Receiver(at) => {
                 self.receiver_closed(at);
+                self.grant_tls(now);
             }
             Connection::Sender(at) => self.sender_closed(now, at),
         }
@@ -398,6 +401,9 @@ impl<D: Device> Relay<D> {
         }
         if receiver.session.is_committing() {
             self.committing.push(at).expect("a session is in the list once, until its commit");
+        }
+        if receiver.session.wants_tls_place() {
+            self.grant_tls(now);
         }
     }
 

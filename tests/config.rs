@@ -5,7 +5,9 @@
 
 use std::path::Path;
 
-use postern::config::{Alias, BareLf, Config, Listen, Listener, Network, RelayTo, UntrustedClock, User};
+use postern::config::{
+    Alias, Auth, BareLf, Config, Listen, Listener, ListenerTls, Network, RelayTo, UntrustedClock, User,
+};
 use postern::limits;
 use postern::smtp::quirk::Quirk;
 use postern::time::Duration;
@@ -48,7 +50,7 @@ fn the_smallest_file_has_the_documented_defaults() {
     assert_eq!(config.hostname, "router");
     assert_eq!(config.admin, None);
     let listen = Listen::Address("127.0.0.1:25".parse().unwrap());
-    assert_eq!(config.listen, [Listener { listen, auth: false }]);
+    assert_eq!(config.listen, [Listener { listen, tls: ListenerTls::None, auth: Auth::Absent }]);
     assert_eq!(config.allow, [Network::Loopback, Network::OnLink]);
     assert_eq!((config.smarthost.host.as_str(), config.smarthost.port), ("192.0.2.25", 25));
     assert_eq!(config.smarthost.connections, 1);
@@ -180,7 +182,7 @@ fn unknown_and_misplaced_keys_are_refused() {
         refusal_of_top("admin = \"a@example.com\"\nhostnam = \"router\""),
         "postern.toml:2: hostnam: is not a key of this version; allowed here: hostname, admin, domain, \
          log, log_to, listen, allow, relay_to, announce, smarthost, spool, retry, limits, quirks, clock, \
-         sender, aliases, users"
+         sender, aliases, listener_tls, users"
     );
     assert_eq!(
         refusal_below("[spool]\npath = \"/s\"\nsise = 5"),
@@ -225,11 +227,9 @@ fn what_is_not_built_is_refused() {
     let top = [
         ("run_as = \"postern\"", "run_as"),
         ("log_to = \"syslog\"", "log_to"),
-        ("listen = [{ address = \"127.0.0.1:25\", tls = \"starttls\" }]", "listen"),
         ("control.path = \"/run/c\"", "control"),
         ("submit.path = \"/run/s\"", "submit"),
         ("sender.envelope = \"a@example.com\"", "sender.envelope"),
-        ("listener_tls.key = \"/etc/key\"", "listener_tls"),
     ];
     for (line, key) in top {
         let refusal = refusal_of_top(line);
@@ -600,7 +600,10 @@ tls = "none"
         RelayTo::Mailbox("you@example.net".to_owned()),
     ];
     assert_eq!(config.relay_to, relay_to);
-    assert_eq!(config.listen.iter().map(|listener| listener.auth).collect::<Vec<_>>(), [true, false]);
+    assert_eq!(
+        config.listen.iter().map(|listener| listener.auth).collect::<Vec<_>>(),
+        [Auth::Anywhere, Auth::Absent]
+    );
     let alias = |name: &str, address: &str| Alias { name: name.to_owned(), address: address.to_owned() };
     assert_eq!(config.aliases.len(), 2);
     assert!(config.aliases.contains(&alias("root", "admin@example.com")));

@@ -8,12 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// What is not shown yet, and why. A group ends with its hyphen.
-const ELSEWHERE: [(&str, &str); 11] = [
-    ("TLS-s-b", "comes with TLS for clients"),
-    ("TLS-s-c", "comes with TLS for clients"),
-    ("TLS-s-d", "comes with TLS for clients"),
-    ("TLS-s-e", "comes with TLS for clients"),
-    ("SEC-tls-a", "comes with TLS for clients"),
+const ELSEWHERE: [(&str, &str); 6] = [
     ("SEED-B-1", "comes with sendmail"),
     ("SEED-B-2", "comes with sendmail"),
     ("SEED-B-3", "comes with sendmail"),

@@ -24,7 +24,6 @@ pub(super) struct Key {
     pub(super) standing: Standing,
 }
 
-const NO_LISTENER_TLS: Standing = Standing::Later("this version's listeners offer no TLS; leave it out");
 const NO_REWRITING: Standing =
     Standing::Later("this version doesn't rewrite mail on its way out; leave it out");
 const NO_SOCKET: Standing = Standing::Later("this version has no such socket yet; leave it out");
@@ -66,7 +65,7 @@ pub(super) const KEYS: &[Key] = &[
     built("", "aliases"),
     later("", "control", NO_SOCKET),
     later("", "submit", NO_SOCKET),
-    later("", "listener_tls", NO_LISTENER_TLS),
+    built("", "listener_tls"),
     built("", "users"),
     built("smarthost", "host"),
     built("smarthost", "port"),
@@ -109,8 +108,8 @@ pub(super) const KEYS: &[Key] = &[
     built("sender", "hide_received"),
     later("control", "path", NO_SOCKET),
     later("submit", "path", NO_SOCKET),
-    later("listener_tls", "certificate", NO_LISTENER_TLS),
-    later("listener_tls", "key", NO_LISTENER_TLS),
+    built("listener_tls", "certificate"),
+    built("listener_tls", "key"),
 ];
 
 /// True for a table whose keys are names that the administrator chooses.

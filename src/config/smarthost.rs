@@ -103,6 +103,11 @@ impl Mechanism {
 }
 
 impl Smarthost {
+    /// Connections with TLS that it may take of the board's.
+    pub fn tls_connections(&self) -> usize {
+        if self.tls == TlsPolicy::None { 0 } else { self.connections }
+    }
+
     /// True when certificates are judged by the wall clock, so that an unset clock (see [`UntrustedClock`])
     /// holds relaying up.
     pub fn needs_clock(&self, clock: UntrustedClock) -> bool {

@@ -9,6 +9,7 @@ use std::net::Shutdown;
 
 use mio::net::TcpStream;
 
+use super::downstream::Downstream;
 use super::tls::{Plaintext, Stream};
 use super::upstream::Upstream;
 use crate::relay::{Connection, Relay};
@@ -62,11 +63,15 @@ impl Socket {
         now: &Now,
         at: Connection,
         relay: &mut Relay<D>,
-        upstream: &mut Upstream,
+        (upstream, downstream): (&mut Upstream, &mut Downstream),
     ) -> Pumped {
         for _ in 0..ROUNDS_MAX {
             if self.tls.is_none() && relay.wants_tls(at) {
-                match upstream.start_tls() {
+                let stream = match at {
+                    Connection::Receiver(_) => downstream.start_tls(),
+                    Connection::Sender(_) => upstream.start_tls(),
+                };
+                match stream {
                     Ok(stream) => self.tls = Some(Box::new(stream)),
                     Err(fault) => relay.tls_failed(now, at, fault),
                 }

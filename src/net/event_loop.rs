@@ -16,6 +16,7 @@ use signal_hook_mio::v1_0::Signals;
 
 use super::connection::{Pumped, Socket};
 use super::dial::{Connected, Dials};
+use super::downstream::Downstream;
 use super::listener::{self, LISTENERS_MAX};
 use super::resolver::{NAMES_MAX, NameIndex, Resolver, Source};
 use super::upstream::Upstream;
@@ -91,6 +92,7 @@ struct Driver {
     relay: Relay<SpoolFile>,
     smarthost: (String, u16),
     upstream: Upstream,
+    downstream: Downstream,
     listeners: heapless::Vec<Listening, LISTENERS_MAX>,
     addresses: Vec<SocketAddr>,
     slots: Box<[Slot]>,
@@ -109,6 +111,7 @@ impl EventLoop {
     pub fn start(config: Config) -> Result<Self, StartError> {
         let now = clock::now();
         let upstream = Upstream::new(&config)?;
+        let downstream = Downstream::new(&config)?;
         let blocks = u32::try_from(config.spool.octets / BLOCK_OCTETS as u64).unwrap_or(u32::MAX);
         let start = Start { blocks, seed: clock::seed(), now: now.instant };
         let (spool, recovery) = start_at(&config.spool.path, config.spool.volatile, start)
@@ -156,6 +159,7 @@ impl EventLoop {
             relay,
             smarthost,
             upstream,
+            downstream,
             listeners,
             addresses,
             slots: (0..SLOTS_COUNT).map(slot).collect(),
@@ -349,7 +353,8 @@ impl Driver {
     fn pump(&mut self, now: &Now, index: usize) {
         let slot = &mut self.slots[index];
         let Link::Open(socket) = &mut slot.link else { return };
-        match socket.pump(now, connection_at(index), &mut self.relay, &mut self.upstream) {
+        let sides = (&mut self.upstream, &mut self.downstream);
+        match socket.pump(now, connection_at(index), &mut self.relay, sides) {
             Pumped::Idle => slot.is_runnable = false,
             Pumped::Runnable => slot.is_runnable = true,
             Pumped::Over => self.drop_socket(now, index),

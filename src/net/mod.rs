@@ -4,6 +4,7 @@ mod certificate;
 pub mod clock;
 mod connection;
 pub mod dial;
+mod downstream;
 mod event_loop;
 pub mod hosts;
 mod lines;
@@ -23,7 +24,7 @@ use crate::sender::SecretFault;
 use crate::spool::OpenError;
 
 pub use event_loop::{EventLoop, Running};
-pub use tls::TrustError;
+pub use tls::{KeyPairFault, TrustError};
 
 /// Why the relay can't start, as one line for the administrator.
 #[derive(Debug)]
@@ -53,6 +54,15 @@ pub enum StartError {
     },
     /// There is nothing to judge the smarthost's certificate by.
     Trust(TrustError),
+    /// A listener has no certificate to show.
+    KeyPair {
+        /// The key of the configuration.
+        key: &'static str,
+        /// Its file.
+        path: PathBuf,
+        /// What is wrong with it.
+        fault: KeyPairFault,
+    },
     /// There is no secret to log in with.
     Secret {
         /// Its file.
@@ -84,6 +94,9 @@ impl core::fmt::Display for StartError {
                 }
             }
             Self::User { name, path, what } => write!(f, "users.{name}: {}: {what}", path.display()),
+            Self::KeyPair { key, path, fault } => {
+                write!(f, "listener_tls.{key}: {}: {fault}", path.display())
+            }
             Self::Trust(error) => write!(f, "{error}"),
             Self::Secret { path, fault } => write!(f, "smarthost: {}: {fault}", path.display()),
             Self::System(error) => write!(f, "{error}"),
@@ -98,7 +111,11 @@ impl StartError {
         match self {
             Self::Spool { error: OpenError::NotAFile | OpenError::Volatile, .. } => 78,
             Self::Spool { error: OpenError::Io(error), .. } if error.kind() == ErrorKind::NotFound => 78,
-            Self::Listen { .. } | Self::User { .. } | Self::Trust(_) | Self::Secret { .. } => 78,
+            Self::Listen { .. }
+            | Self::User { .. }
+            | Self::KeyPair { .. }
+            | Self::Trust(_)
+            | Self::Secret { .. } => 78,
             Self::Spool { .. } | Self::System(_) => 74,
         }
     }
