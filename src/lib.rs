@@ -25,7 +25,7 @@
 //! | 5 | [`relay`]: the whole relay as one value, for the loop and the simulator |
 //! | 4 | [`receiver`], [`sender`], [`queue`]: side by side, not knowing each other; pure |
 //! | 3 | [`spool`]: the one flat file; [`config`]: the run-time settings |
-//! | 2 | [`smtp`]: the protocol as data; [`jitter`] |
+//! | 2 | [`smtp`]: the protocol as data; [`oauth2`]: that of tokens; [`jitter`] |
 //! | 1 | [`limits`], [`time`], [`buffer`] |
 //!
 //! # The one rule
@@ -55,6 +55,7 @@ pub mod config;
 pub mod jitter;
 pub mod limits;
 pub mod net;
+pub mod oauth2;
 pub mod queue;
 pub mod receiver;
 pub mod relay;

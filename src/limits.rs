@@ -89,6 +89,10 @@ pub const BLOCK_BITS: usize = 3;
 pub const MESSAGE_ENTRY_OCTETS: usize = 48;
 /// Octets of one message in the queue, at most.
 pub const QUEUE_ENTRY_OCTETS: usize = 25;
+/// Smarthosts that may be configured: the preferred one, and those that stand in for it.
+pub const SMARTHOSTS: usize = 4;
+/// Octets of what is known of the route to one of them, at most.
+pub const ROUTE_OCTETS: usize = 512;
 /// Hosts whose addresses are known or being asked for at once.
 pub const RESOLVED_NAMES: usize = 4;
 /// Octets of one of them, at most.
@@ -121,6 +125,7 @@ pub const RESERVED: &[(&str, usize, usize)] = &[
     ("clients' ledger", LEDGER_CLIENTS, LEDGER_CLIENT_OCTETS),
     ("clients' shares", 256, 4),
     ("resolved names", RESOLVED_NAMES, RESOLVED_NAME_OCTETS),
+    ("routes", SMARTHOSTS, ROUTE_OCTETS),
 ];
 
 /// Octets reserved at start: the sum of [`RESERVED`].

@@ -24,10 +24,14 @@ use crate::smtp::Next;
 use crate::spool::{DRAFT_SLOT_OCTETS, Device, RecipientState, Store};
 use crate::time::{Duration, Instant, Now};
 
+mod admin;
 mod clients;
 mod notices;
 mod relaying;
+mod routes;
 mod tls;
+
+pub use admin::{Removal, Retrial};
 
 /// How long a session that is over may take to write its last reply.
 const CLOSE_WITHIN: Duration = Duration::from_s(10);
@@ -78,6 +82,8 @@ struct Sender {
     input: Window,
     output: Window,
     stage: Stage,
+    /// The place of the smarthost that it is for.
+    smarthost: usize,
     closing: Closing,
     is_touched: bool,
 }
@@ -97,7 +103,8 @@ pub struct Relay<D> {
     config: Config,
     spool: Store<D>,
     queue: Queue,
-    route: Route,
+    /// The ways to the smarthosts, in the order of the configuration.
+    routes: Box<[Route]>,
     jitter: Jitter,
     receivers: Box<[Option<Receiver>]>,
     receivers_input: Box<[u8]>,
@@ -127,6 +134,7 @@ impl<D: Device> Relay<D> {
             input: Window::default(),
             output: Window::default(),
             stage: Stage::Vacant,
+            smarthost: 0,
             closing: Closing::No,
             is_touched: false,
         };
@@ -139,11 +147,12 @@ impl<D: Device> Relay<D> {
                 queue.push_recovered(message, &facts);
             }
         }
+        let routes = config.smarthosts.iter().map(|_| Route::new()).collect();
         Self {
             config,
             spool,
             queue,
-            route: Route::new(),
+            routes,
             jitter: Jitter::new(seed),
             receivers: (0..RECEIVER_SESSIONS).map(|_| None).collect(),
             receivers_input: vec![0; RECEIVER_SESSIONS * INPUT_OCTETS].into_boxed_slice(),

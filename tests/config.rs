@@ -52,9 +52,9 @@ fn the_smallest_file_has_the_documented_defaults() {
     let listen = Listen::Address("127.0.0.1:25".parse().unwrap());
     assert_eq!(config.listen, [Listener { listen, tls: ListenerTls::None, auth: Auth::Absent }]);
     assert_eq!(config.allow, [Network::Loopback, Network::OnLink]);
-    assert_eq!((config.smarthost.host.as_str(), config.smarthost.port), ("192.0.2.25", 25));
-    assert_eq!(config.smarthost.connections, 1);
-    assert!(config.smarthost.discard.is_empty());
+    assert_eq!((config.smarthosts[0].host.as_str(), config.smarthosts[0].port), ("192.0.2.25", 25));
+    assert_eq!(config.smarthosts[0].connections, 1);
+    assert!(config.smarthosts[0].discard.is_empty());
     assert_eq!(config.spool.path, Path::new("/var/spool/postern/spool"));
     assert_eq!(config.spool.octets, (4 << 20).min(limits::SPOOL_BLOCKS as u64 * 4096));
     assert!(!config.spool.volatile);
@@ -138,8 +138,8 @@ untrusted = "ignore-dates"
     ];
     assert_eq!(config.allow, allow);
     assert!(!config.announce);
-    assert_eq!((config.smarthost.host.as_str(), config.smarthost.port), ("mail.example.com", 2500));
-    assert_eq!(config.smarthost.discard, ["CHUNKING", "SIZE"]);
+    assert_eq!((config.smarthosts[0].host.as_str(), config.smarthosts[0].port), ("mail.example.com", 2500));
+    assert_eq!(config.smarthosts[0].discard, ["CHUNKING", "SIZE"]);
     assert_eq!(config.spool.path, Path::new("/overlay/postern/spool"));
     assert_eq!(config.spool.octets, 999_424, "whole blocks of 4,096");
     assert!(config.spool.volatile);
@@ -247,9 +247,8 @@ fn what_is_not_built_is_refused() {
         "{refusal_of_key}"
     );
     assert_eq!(
-        refusal("[[smarthost]]\nhost = \"192.0.2.1\"\n[[smarthost]]\nhost = \"192.0.2.2\"\n"),
-        "postern.toml:1: smarthost: 2 smarthosts are given, but this version has no fallback; keep one \
-        [smarthost]"
+        refusal("smarthost = []\n"),
+        "postern.toml:1: smarthost: is not a table; write [smarthost] on a line and its keys below"
     );
     assert_eq!(
         refusal("smarthost = \"192.0.2.1\"\n"),

@@ -7,7 +7,7 @@
 //! ```text
 //! # S-3.1-a           a comment; the first line cites what the file shows
 //! !config KEY = VALUE a line of the configuration      !client ADDRESS [on-link]    !spool BLOCKS
-//! !hello              greeting and EHLO
+//! !hello              greeting and EHLO                !client uid NUMBER
 //! C: NOOP             a line with CRLF                 C* COUNT LINE                so many of them
 //! C~ 'a\r\n' * COUNT  octets as they are, repeated
 //! S: 250 2.0.0        the start of the next line; `*` stands for anything     S= 250 x  all of it

@@ -47,7 +47,7 @@ impl World {
         let start = Start { blocks, seed: 1, now: now.instant };
         let (mut spool, _) = Store::start(Disk::new(0), start).expect("the disk works");
         let envelope = Envelope {
-            client: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            client: IpAddr::V4(Ipv4Addr::LOCALHOST).into(),
             client_name: heapless::Vec::new(),
             protocol: Protocol::Esmtp,
             arrival: now.wall,
@@ -199,16 +199,16 @@ fn a_wrong_password_costs_no_message_anything() {
     let gaps: Vec<u64> = world.logins.windows(2).map(|pair| pair[1].since(pair[0]).0 / 60_000).collect();
     assert!((11..=19).contains(&gaps[0]) && (22..=38).contains(&gaps[1]), "{gaps:?}");
     assert!(gaps[2..].iter().all(|minutes| (44..=61).contains(minutes)), "{gaps:?}");
-    assert!(world.relay.rests_for_login());
+    assert!(world.relay.rests_for_login(0));
     assert_eq!(world.relayed, 0);
 
     // The password is put right. What was charged would wait on; nothing was.
     world.secret = RIGHT;
-    world.relay.secret_changed(&world.now);
+    world.relay.secret_changed(&world.now, 0);
     let fixed = world.now.instant;
     world.run(fixed + Duration::from_s(1));
     assert_eq!((world.relayed, world.logins.len()), (MESSAGES, logins + 1));
-    assert!(!world.relay.rests_for_login());
+    assert!(!world.relay.rests_for_login(0));
 }
 
 #[test]
@@ -225,7 +225,7 @@ fn somebody_who_asks_is_obeyed_at_once() {
     let later = world.now.instant + Duration::from_s(60);
     world.run(later);
     let logins = world.logins.len();
-    world.relay.secret_changed(&world.now);
+    world.relay.secret_changed(&world.now, 0);
     let later = world.now.instant + DAY;
     world.run(later);
     assert_eq!((world.relayed, world.logins.len()), (MESSAGES, logins));

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use postern::config::{Config, Login, Mechanism, SecretFile, Smarthost, TlsPolicy, UntrustedClock};
+use postern::limits;
 
 const LOGIN: &str = "user = \"me@example.com\"\npassword_file = \"/etc/secret\"\n";
 const PIN: &str = "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=";
@@ -10,7 +11,7 @@ const PIN: &str = "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=";
 fn parse(keys: &str) -> Result<Smarthost, String> {
     let text = format!("[smarthost]\nhost = \"smtp.example.com\"\n{keys}\n");
     let config = Config::parse(&text, Path::new("postern.toml"), "router.example.net");
-    config.map(|config| config.smarthost).map_err(|error| error.to_string())
+    config.map(|mut config| config.smarthosts.remove(0)).map_err(|error| error.to_string())
 }
 
 fn refused(keys: &str, expected: &str) {
@@ -122,4 +123,43 @@ fn a_login_over_plain_tcp_is_asked_for_by_name() {
     assert!(parse(&format!("{plain}allow_plaintext_auth = true")).unwrap().login.is_some());
     refused(&format!("{LOGIN}allow_plaintext_auth = true"), "smarthost.allow_plaintext_auth: has a use only");
     refused("allow_plaintext_auth = true", "smarthost.allow_plaintext_auth: has a use only");
+}
+
+/// Several smarthosts in their order, each with its own settings; a refusal names the line.
+#[test]
+fn fallbacks_stand_in_the_order_of_the_file() {
+    let parse = |text: &str| {
+        let config = Config::parse(text, Path::new("postern.toml"), "router.example.net");
+        config.map(|config| config.smarthosts).map_err(|error| error.to_string())
+    };
+    let one = format!("[[smarthost]]\nhost = \"a.example\"\n{LOGIN}[[smarthost]]\nhost = \"b.example\"\n");
+    let two = parse(&format!("{one}tls = \"none\"\n[retry]\nfirst = \"2m\"\n")).unwrap();
+    let hosts: Vec<_> = two.iter().map(|it| (it.host.as_str(), it.port, it.login.is_some())).collect();
+    assert_eq!(hosts, [("a.example", 587, true), ("b.example", 25, false)]);
+
+    let lines = one.lines().count();
+    for (more, expected) in [
+        ("tls = \"no\"\n".to_owned(), format!("postern.toml:{}: smarthost.tls: is \"no\"", lines + 1)),
+        ("admin = \"a@b.example\"\n".to_owned(), format!("postern.toml:{}: smarthost.admin: ", lines + 1)),
+        (
+            "[[smarthost]]\nport = 1\n".to_owned(),
+            format!("postern.toml:{}: smarthost.host: is miss", lines + 1),
+        ),
+        (
+            "[[smarthost]]\nhost = \"B.example\"\n".to_owned(),
+            format!("postern.toml:{}: smarthost.host: is the same smarthost twice", lines + 2),
+        ),
+        (
+            (0..limits::SMARTHOSTS - 1).fold(String::new(), |so_far, n| {
+                so_far + &format!("[[smarthost]]\nhost = \"{n}.example\"\n")
+            }),
+            format!("postern.toml:{}: smarthost.host: is one smarthost too many", lines + 6),
+        ),
+    ] {
+        let error = parse(&(one.clone() + &more)).unwrap_err();
+        assert!(error.starts_with(&expected), "{more}: {error}");
+    }
+    let most = (0..limits::SMARTHOSTS)
+        .fold(String::new(), |so_far, n| so_far + &format!("[[smarthost]]\nhost = \"{n}.example\"\n"));
+    assert_eq!(parse(&most).unwrap().len(), limits::SMARTHOSTS);
 }

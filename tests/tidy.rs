@@ -13,7 +13,7 @@ const FLOORS: &[&[&str]] = &[
     &["relay"],
     &["receiver", "sender", "queue"],
     &["spool", "config"],
-    &["smtp", "jitter"],
+    &["smtp", "oauth2", "jitter"],
     &["limits", "time", "buffer"],
 ];
 
@@ -28,7 +28,8 @@ const KEPT_TO: &[(&str, &[&str], &str)] = &[
 ];
 
 /// The pure part, whose effects are its arguments, and what it therefore can't name.
-const PURE: &[&str] = &["relay", "receiver", "sender", "queue", "smtp", "limits", "time", "buffer", "jitter"];
+const PURE: &[&str] =
+    &["relay", "receiver", "sender", "queue", "smtp", "oauth2", "limits", "time", "buffer", "jitter"];
 const WORLD: &[&str] = &[
     "std::env",
     "std::fs",

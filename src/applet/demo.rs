@@ -164,7 +164,7 @@ mod tests {
     fn the_demo_is_configured_as_a_file_would_be() {
         let config = configuration(Path::new("/tmp/\"x\""), "127.0.0.1:2525".parse().unwrap());
         let config = config.map_err(|failure| failure.line).unwrap();
-        assert_eq!(config.smarthost.port, 2525);
+        assert_eq!(config.smarthosts[0].port, 2525);
         assert_eq!(config.spool.path, Path::new("/tmp/\"x\"/spool"));
         assert!(config.spool.volatile);
     }

@@ -70,10 +70,11 @@ impl<'t> File<'t> {
                 keep_first(offset, error);
                 continue;
             }
-            let Some(entries) = entries_of(name.get_ref(), value.get_ref()) else { continue };
-            for (inner, value) in entries {
-                if let Err(error) = self.check_key(name.get_ref(), inner, value) {
-                    keep_first(inner.span().start, error);
+            for (_, entries) in entries_of(name.get_ref(), offset, value) {
+                for (inner, value) in entries {
+                    if let Err(error) = self.check_key(name.get_ref(), inner, value) {
+                        keep_first(inner.span().start, error);
+                    }
                 }
             }
         }
@@ -98,14 +99,8 @@ impl<'t> File<'t> {
         if let Standing::Later(reason) = key.standing {
             return Err(self.refuse(offset, &full, reason.to_owned()));
         }
-        if table.is_empty() && keys::is_table(name) && entries_of(name, value.get_ref()).is_none() {
-            let what = match value.get_ref().as_array() {
-                Some(hosts) if name == "smarthost" && hosts.len() > 1 => format!(
-                    "{} smarthosts are given, but this version has no fallback; keep one [smarthost]",
-                    hosts.len()
-                ),
-                _ => format!("is not a table; write [{name}] on a line and its keys below"),
-            };
+        if table.is_empty() && keys::is_table(name) && entries_of(name, offset, value).is_empty() {
+            let what = format!("is not a table; write [{name}] on a line and its keys below");
             return Err(self.refuse(offset, &full, what));
         }
         Ok(())
@@ -117,12 +112,14 @@ impl<'t> File<'t> {
         if name.is_empty() {
             return Table { file, name, offset: 0, entries: Some(root) };
         }
-        match root.get_key_value(name) {
-            Some((key, value)) => {
-                Table { file, name, offset: key.span().start, entries: entries_of(name, value.get_ref()) }
-            }
-            None => Table { file, name, offset: 0, entries: None },
-        }
+        self.tables(root, name).pop().unwrap_or(Table { file, name, offset: 0, entries: None })
+    }
+
+    /// The tables `name` of `root`, in their order: several only of a kind that [`is_repeated`].
+    pub(super) fn tables(&self, root: &'t DeTable<'t>, name: &'static str) -> Vec<Table<'t>> {
+        let Some((key, value)) = root.get_key_value(name) else { return Vec::new() };
+        let table = |(offset, entries)| Table { file: *self, name, offset, entries: Some(entries) };
+        entries_of(name, key.span().start, value).into_iter().map(table).collect()
     }
 }
 
@@ -207,15 +204,26 @@ impl<'t> Table<'t> {
     }
 }
 
-/// The keys of the file's table `name`; `[[smarthost]]` given once is the same as `[smarthost]`.
-fn entries_of<'v, 't>(name: &str, value: &'v DeValue<'t>) -> Option<&'v DeTable<'t>> {
-    match value.as_array() {
-        Some(list) if name == "smarthost" && list.len() == 1 => {
-            list.iter().next().and_then(|only| only.get_ref().as_table())
+/// The tables that `value`, named `name` at `offset`, stands for: where each begins, and its keys; none: it
+/// is no table. `[[smarthost]]` given once is the same as `[smarthost]`.
+fn entries_of<'v, 't>(
+    name: &str,
+    offset: usize,
+    value: &'v Spanned<DeValue<'t>>,
+) -> Vec<(usize, &'v DeTable<'t>)> {
+    match (value.get_ref().as_array(), value.get_ref().as_table()) {
+        (Some(list), _) if is_repeated(name) => {
+            let tables = list.iter().map(|one| one.get_ref().as_table().map(|it| (one.span().start, it)));
+            tables.collect::<Option<_>>().unwrap_or_default()
         }
-        _ if keys::is_table(name) => value.as_table(),
-        _ => None,
+        (_, Some(table)) if keys::is_table(name) => vec![(offset, table)],
+        _ => Vec::new(),
     }
+}
+
+/// True for a table of which there may be several.
+fn is_repeated(name: &str) -> bool {
+    name == "smarthost"
 }
 
 fn full_name(table: &str, name: &str) -> String {

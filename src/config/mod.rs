@@ -77,8 +77,8 @@ pub struct Config {
     pub users: Vec<User>,
     /// The names of our own network are kept out of Received (seed 7.5).
     pub hide_received: bool,
-    /// Where the mail goes.
-    pub smarthost: Smarthost,
+    /// Where the mail goes, the preferred one first; at least one, at most [`limits::SMARTHOSTS`].
+    pub smarthosts: Vec<Smarthost>,
     /// The spool file.
     pub spool: Spool,
     /// When to try again.
@@ -258,11 +258,11 @@ impl Config {
             let what = "is missing; write [smarthost] on a line, and host, user and password_file below";
             return Err(top.refuse("smarthost", what.to_owned()));
         }
-        let smarthost = smarthost::read(&file.table(root, "smarthost"), &hostname, &listen)?;
+        let smarthosts = smarthost::read_all(&file.tables(root, "smarthost"), &hostname, &listen)?;
         let users = file.table(root, "users").read_all(USERS_COUNT_MAX, values::user)?;
         listener::check_logins(&top, &listen, &users)?;
         let tls = file.table(root, "listener_tls");
-        let listener_tls = listener::key_pair(&tls, &top, &listen, smarthost.tls_connections())?;
+        let listener_tls = listener::key_pair(&tls, &top, &listen, smarthost::tls_connections(&smarthosts))?;
         let spool = spool(&file.table(root, "spool"))?;
         let limits = limits(&file.table(root, "limits"), spool.octets)?;
         let clock = file.table(root, "clock");
@@ -285,13 +285,13 @@ impl Config {
             clock: if clock == Some(1) { UntrustedClock::IgnoreDates } else { UntrustedClock::Wait },
             hostname,
             listen,
-            smarthost,
+            smarthosts,
         })
     }
 
-    /// Clients that may speak TLS at once: what the smarthost's connections leave of the board's capacity.
+    /// Clients that may speak TLS at once: what the smarthosts' connections leave of the board's capacity.
     pub fn tls_clients_max(&self) -> usize {
-        limits::TLS_CONNECTIONS.saturating_sub(self.smarthost.tls_connections())
+        limits::TLS_CONNECTIONS.saturating_sub(smarthost::tls_connections(&self.smarthosts))
     }
 
     /// True when any interface's neighbours may relay although nobody named one: worth a warning at start.

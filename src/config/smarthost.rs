@@ -1,4 +1,4 @@
-//! The table `[smarthost]`: where the mail goes, over what, and with which login.
+//! The table `[smarthost]`, or several `[[smarthost]]`: where the mail goes, over what, and with which login.
 //!
 //! Invariant: TLS is demanded and verified unless `tls = "none"` says otherwise, and a login that would go
 //! over plain TCP needs `allow_plaintext_auth = true` beside it. No secret is read here, only its file's
@@ -103,11 +103,6 @@ impl Mechanism {
 }
 
 impl Smarthost {
-    /// Connections with TLS that it may take of the board's.
-    pub fn tls_connections(&self) -> usize {
-        if self.tls == TlsPolicy::None { 0 } else { self.connections }
-    }
-
     /// True when certificates are judged by the wall clock, so that an unset clock (see [`UntrustedClock`])
     /// holds relaying up.
     pub fn needs_clock(&self, clock: UntrustedClock) -> bool {
@@ -124,7 +119,41 @@ impl SecretFile {
     }
 }
 
-pub(super) fn read(table: &Table<'_>, hostname: &str, listen: &[Listener]) -> Result<Smarthost, ConfigError> {
+/// Connections with TLS that the smarthosts may take of the board's.
+pub(super) fn tls_connections(smarthosts: &[Smarthost]) -> usize {
+    let with_tls = smarthosts.iter().filter(|smarthost| smarthost.tls != TlsPolicy::None);
+    with_tls.map(|smarthost| smarthost.connections).sum::<usize>().min(limits::SENDER_CONNECTIONS)
+}
+
+/// All of them, in the order of the file.
+pub(super) fn read_all(
+    tables: &[Table<'_>],
+    hostname: &str,
+    listen: &[Listener],
+) -> Result<Vec<Smarthost>, ConfigError> {
+    let mut smarthosts: Vec<Smarthost> = Vec::new();
+    for table in tables {
+        let smarthost = read(table, hostname, listen)?;
+        if smarthosts.len() == limits::SMARTHOSTS {
+            let what = format!("is one smarthost too many; at most {} are allowed", limits::SMARTHOSTS);
+            return Err(table.refuse("host", what));
+        }
+        let is_same = |other: &Smarthost| {
+            other.host.eq_ignore_ascii_case(&smarthost.host)
+                && other.port == smarthost.port
+                && other.login.as_ref().map(|login| &login.user)
+                    == smarthost.login.as_ref().map(|login| &login.user)
+        };
+        if smarthosts.iter().any(is_same) {
+            let what = "is the same smarthost twice, with the same port and user; once is enough";
+            return Err(table.refuse("host", what.to_owned()));
+        }
+        smarthosts.push(smarthost);
+    }
+    Ok(smarthosts)
+}
+
+fn read(table: &Table<'_>, hostname: &str, listen: &[Listener]) -> Result<Smarthost, ConfigError> {
     let Some(host) = table.read("host", values::host)? else {
         return Err(
             table.refuse("host", "is missing; set host = \"NAME or ADDRESS\" under [smarthost]".to_owned())

@@ -69,7 +69,7 @@ impl Socket {
             if self.tls.is_none() && relay.wants_tls(at) {
                 let stream = match at {
                     Connection::Receiver(_) => downstream.start_tls(),
-                    Connection::Sender(_) => upstream.start_tls(),
+                    Connection::Sender(_) => upstream.start_tls(relay.smarthost_of(at)),
                 };
                 match stream {
                     Ok(stream) => self.tls = Some(Box::new(stream)),
@@ -77,7 +77,7 @@ impl Socket {
                 }
             }
             if relay.wants_secret(at) {
-                relay.secret(now, at, upstream.secret());
+                relay.secret(now, at, upstream.secret(relay.smarthost_of(at)));
             }
             let Ok(wrote) = self.write(now, at, relay) else {
                 self.read_last(now, at, relay);

@@ -90,7 +90,8 @@ struct Driver {
     poll: Poll,
     signals: Signals,
     relay: Relay<SpoolFile>,
-    smarthost: (String, u16),
+    /// Host and port of each, in the order of the configuration.
+    smarthosts: Vec<(String, u16)>,
     upstream: Upstream,
     downstream: Downstream,
     listeners: heapless::Vec<Listening, LISTENERS_MAX>,
@@ -150,14 +151,15 @@ impl EventLoop {
             log::info!("listening address={address}");
         }
         let slot = |_| Slot { link: Link::None, generation: 0, is_runnable: false };
-        let smarthost = (config.smarthost.host.clone(), config.smarthost.port);
+        let smarthosts = config.smarthosts.iter();
+        let smarthosts = smarthosts.map(|smarthost| (smarthost.host.clone(), smarthost.port)).collect();
         let mut relay = Relay::new(config, spool, clock::seed());
         relay.set_users(users);
         let driver = Driver {
             poll,
             signals,
             relay,
-            smarthost,
+            smarthosts,
             upstream,
             downstream,
             listeners,
@@ -400,8 +402,11 @@ impl Driver {
     fn expire(&mut self, now: &Now) {
         self.relay.expire(now);
         self.pump_touched(now);
-        if self.upstream.has_new_secret(self.relay.rests_for_login(), now.instant) {
-            self.relay.secret_changed(now);
+        for smarthost in 0..self.smarthosts.len() {
+            let is_refused = self.relay.rests_for_login(smarthost);
+            if self.upstream.has_new_secret(smarthost, is_refused, now.instant) {
+                self.relay.secret_changed(now, smarthost);
+            }
         }
         self.dials.expire(now.instant, self.poll.registry());
     }
@@ -417,7 +422,7 @@ impl Driver {
     }
 }
 
-/// The way to the smarthost.
+/// The way to the smarthosts.
 impl Driver {
     /// Opens the connections that the relay wants, and hands over those that were made.
     fn connect(&mut self, now: &Now) {
@@ -428,12 +433,12 @@ impl Driver {
             self.dialled(now, Connection::Sender(sender), result);
         }
         while let Some(at) = self.relay.wants_connection(now) {
-            let Connection::Sender(sender) = at else { unreachable!("only the smarthost is connected to") };
+            let Connection::Sender(sender) = at else { unreachable!("only a smarthost is connected to") };
             let slot = &mut self.slots[index_of(at)];
             slot.link = Link::Dialling;
             let token = token_of(index_of(at), slot.generation);
-            let smarthost = (&self.smarthost.0[..], self.smarthost.1);
-            self.dials.start(now.instant, self.poll.registry(), sender, smarthost, token);
+            let (host, port) = &self.smarthosts[self.relay.smarthost_of(at)];
+            self.dials.start(now.instant, self.poll.registry(), sender, (host, *port), token);
             while let Some((sender, result)) = self.dials.next_done() {
                 self.dialled(now, Connection::Sender(sender), result);
             }

@@ -73,6 +73,14 @@ impl Heap {
         }
     }
 
+    /// Makes `message`, which must be in the heap, due at `now` unless it is due before.
+    pub(super) fn make_due(&mut self, message: MessageIndex, now: Tick) {
+        let index = message.0 as usize;
+        let place = self.places[index].checked_sub(1).expect("the message is in the heap") as usize;
+        self.due[index] = self.due[index].min(now.0);
+        self.rise(place);
+    }
+
     fn put(&mut self, place: usize, message: u32) {
         self.entries[place] = message;
         self.places[message as usize] = place as u32 + 1;
@@ -129,7 +137,11 @@ mod tests {
         let messages = 200.min(QUEUED_MESSAGES as u64);
         for step in 0..20_000 {
             let message = MessageIndex((random.next() % messages) as u32);
-            if model.remove(&message).is_some() {
+            if step % 7 == 3 && model.contains_key(&message) {
+                let now = Tick(random.next() % 1000);
+                heap.make_due(message, now);
+                model.entry(message).and_modify(|due: &mut Tick| *due = (*due).min(now));
+            } else if model.remove(&message).is_some() {
                 heap.remove(message);
             } else {
                 let due = Tick(random.next() % 1000);

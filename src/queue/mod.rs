@@ -46,6 +46,22 @@ enum Place {
     Taken,
 }
 
+/// How it stands with a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It is not in the queue.
+    Absent,
+    /// It is tried as soon as the route is there.
+    Ready,
+    /// It waits until then.
+    Deferred(Tick),
+    /// It is being tried.
+    Taken {
+        /// It is to be removed when that is over.
+        is_to_be_removed: bool,
+    },
+}
+
 /// The queue of all messages that wait to be relayed.
 #[derive(Debug)]
 pub struct Queue {
@@ -74,6 +90,8 @@ const LARGE: u8 = 0b1000;
 const WAS_PUT_BACK: u8 = 0b1_0000;
 /// The notice about the message was tried in vain: the message is tried before that again.
 const NOTICE_DEFERRED: u8 = 0b10_0000;
+/// Somebody wants the taken message removed.
+const TO_BE_REMOVED: u8 = 0b100_0000;
 
 impl Queue {
     /// An empty queue with room for all messages of the spool.
@@ -204,6 +222,37 @@ impl Queue {
         self.take_out(message);
         self.notes[message.0 as usize] = 0;
         self.len -= 1;
+    }
+
+    /// How it stands with `message`.
+    pub fn standing(&self, message: MessageIndex) -> Standing {
+        match self.place(message) {
+            Place::Absent => Standing::Absent,
+            Place::In(_) => Standing::Ready,
+            Place::Deferred => Standing::Deferred(self.heap.due(message).expect("it stands in the heap")),
+            Place::Taken => {
+                Standing::Taken { is_to_be_removed: self.notes[message.0 as usize] & TO_BE_REMOVED != 0 }
+            }
+        }
+    }
+
+    /// Makes `message` due at `now`, if it is deferred: somebody asked for it.
+    pub fn retry(&mut self, message: MessageIndex, now: Tick) {
+        if self.place(message) == Place::Deferred {
+            self.heap.make_due(message, now);
+        }
+    }
+
+    /// The taken `message` is to be removed when the attempt is over, if anything is left of it then.
+    pub fn remove_later(&mut self, message: MessageIndex) {
+        assert_eq!(self.place(message), Place::Taken);
+        self.notes[message.0 as usize] |= TO_BE_REMOVED;
+    }
+
+    /// True when `message` is back from an attempt and is to be removed.
+    pub fn is_to_be_removed(&self, message: MessageIndex) -> bool {
+        let note = self.notes[message.0 as usize];
+        note & TO_BE_REMOVED != 0 && self.place(message) != Place::Taken
     }
 
     /// Makes all deferred messages due at `now`: somebody asked for it, or the network came up.

@@ -8,9 +8,10 @@ use core::net::IpAddr;
 
 use super::ledger::Ledger;
 use super::users::Users;
-use crate::config::{Config, Network, RelayTo};
+use crate::config::{self, Config, Network, RelayTo};
 use crate::limits::PATH_OCTETS_MAX;
 use crate::smtp::path::{ForwardPath, Mailbox, ReversePath, is_postmaster};
+use crate::smtp::trace::Origin;
 
 /// What all sessions share: who may log in, and what is remembered of clients.
 #[derive(Debug, Default)]
@@ -24,13 +25,17 @@ pub struct Admission {
 /// The client at the other end of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Peer {
-    /// Its address; an IPv4-mapped one is held as IPv4.
-    pub address: IpAddr,
+    /// Who it is.
+    pub origin: Origin,
     /// It is in a connected prefix of the address that accepted it.
     pub is_on_link: bool,
-    /// The entry of `listen` that it came in by.
+    /// The entry of `listen` that it came in by, or [`NO_LISTENER`].
     pub listener: u8,
 }
+
+/// Where a client came in by none of `listen`.
+pub const NO_LISTENER: u8 = u8::MAX;
+const _: () = assert!(config::LISTEN_COUNT_MAX <= NO_LISTENER as usize);
 
 /// Why a recipient is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,7 +53,17 @@ pub enum RecipientRefusal {
 impl Peer {
     /// The client at `address`, IPv4-mapped or not, which came in by the first entry of `listen`.
     pub fn new(address: IpAddr, is_on_link: bool) -> Self {
-        Self { address: address.to_canonical(), is_on_link, listener: 0 }
+        Self { origin: address.into(), is_on_link, listener: 0 }
+    }
+
+    /// A user of this machine, who came by the submission socket.
+    pub fn local(uid: u32) -> Self {
+        Self { origin: Origin::User(uid), is_on_link: false, listener: NO_LISTENER }
+    }
+
+    /// True for a user of this machine.
+    pub fn is_local(&self) -> bool {
+        matches!(self.origin, Origin::User(_))
     }
 
     /// The same, come in by that entry of `listen`.
@@ -57,12 +72,13 @@ impl Peer {
         Self { listener, ..self }
     }
 
-    /// True when one of the networks in `allow` has the client.
+    /// True when one of the networks in `allow` has the client, and for our own users.
     pub fn may_relay(&self, allow: &[Network]) -> bool {
+        let Origin::Address(client) = self.origin else { return true };
         allow.iter().any(|network| match *network {
-            Network::Loopback => self.address.is_loopback(),
+            Network::Loopback => client.is_loopback(),
             Network::OnLink => self.is_on_link,
-            Network::Prefix { address, bits } => is_within(self.address, address, bits),
+            Network::Prefix { address, bits } => is_within(client, address, bits),
         })
     }
 }
@@ -102,13 +118,15 @@ pub fn relayed_path(
     Ok(mailbox.into_octets())
 }
 
-/// The reverse-path of a message, without angle brackets; `None` when it has no domain and gets none.
-pub fn completed(reverse_path: &ReversePath, may_relay: bool, config: &Config) -> Option<Path> {
+/// The reverse-path of a message, without angle brackets; `None` when it has no domain and gets none. A user
+/// of this machine has it here, where nothing else is set.
+pub fn completed(reverse_path: &ReversePath, peer: &Peer, may_relay: bool, config: &Config) -> Option<Path> {
     match reverse_path {
         ReversePath::Null => Some(Path::new()),
         ReversePath::Mailbox(mailbox) => Some(mailbox.clone().into_octets()),
         ReversePath::Unqualified(name) => {
-            let domain = config.domain.as_deref().filter(|_| may_relay)?;
+            let here = peer.is_local().then_some(config.hostname.as_str());
+            let domain = config.domain.as_deref().filter(|_| may_relay).or(here)?;
             name.at(domain).map(Mailbox::into_octets)
         }
     }
@@ -199,5 +217,6 @@ mod tests {
         assert!(may(peer("2001:db8::1", false), prefix("::", 0)));
         assert!(!may(peer("2001:db9::1", false), prefix("2001:db8::", 32)));
         assert!(!peer("127.0.0.1", true).may_relay(&[]));
+        assert!(Peer::local(65_534).may_relay(&[]));
     }
 }

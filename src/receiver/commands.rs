@@ -120,7 +120,7 @@ impl Session {
     pub(super) fn met<D>(&self, met: Quirks, turn: &mut Turn<D>) {
         turn.admission.ledger.met(self.place, met);
         for quirk in met.iter() {
-            log::debug!("tolerated client={} quirk={}", self.peer.address, quirk.name());
+            log::debug!("tolerated client={} quirk={}", self.peer.origin, quirk.name());
         }
     }
 
@@ -208,7 +208,7 @@ impl Session {
     /// Says why, and closes.
     pub(super) fn leave<D: Device>(&mut self, state: State, farewell: Farewell, turn: &mut Turn<D>) -> State {
         if farewell != Farewell::Quit {
-            log::info!("closed client={} reason={farewell:?}", self.peer.address);
+            log::info!("closed client={} reason={farewell:?}", self.peer.origin);
         }
         reply::write_farewell(turn.output, &turn.config.hostname, farewell);
         self.deadline = turn.now.instant + CLOSING_TIMEOUT;

@@ -5,10 +5,9 @@
 //! a session nor mail in the spool leaves; when there is none, further clients share the last place, with
 //! everything that is counted there.
 
-use core::net::{IpAddr, Ipv4Addr};
-
 use crate::limits::{LEDGER_CLIENT_OCTETS, LEDGER_CLIENTS};
 use crate::smtp::quirk::{Quirk, Quirks};
+use crate::smtp::trace::Origin;
 use crate::time::{Duration, Instant};
 
 /// The span over which messages are counted.
@@ -28,7 +27,7 @@ pub struct Place(u8);
 /// One client.
 #[derive(Clone, Copy, Debug)]
 pub struct Client {
-    address: IpAddr,
+    origin: Origin,
     is_known: bool,
     sessions: u8,
     failed_logins: u16,
@@ -54,7 +53,7 @@ impl Place {
 
 impl Client {
     const NOBODY: Self = Self {
-        address: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        origin: Origin::NOWHERE,
         is_known: false,
         sessions: 0,
         failed_logins: 0,
@@ -65,9 +64,9 @@ impl Client {
         login_failed: Instant(0),
     };
 
-    /// Where it is.
-    pub fn address(&self) -> IpAddr {
-        self.address
+    /// Who it is.
+    pub fn origin(&self) -> Origin {
+        self.origin
     }
 
     /// How often each habit was met, up to 65,535.
@@ -88,11 +87,11 @@ impl Ledger {
         Self { clients: vec![Client::NOBODY; LEDGER_CLIENTS].into_boxed_slice() }
     }
 
-    /// The place of the client at `address`, found or made. `has_mail` says whether the mail of a place is in
+    /// The place of a client, found or made. `has_mail` says whether the mail of a place is in
     /// the spool.
-    pub fn place_of(&mut self, address: IpAddr, now: Instant, has_mail: impl Fn(Place) -> bool) -> Place {
+    pub fn place_of(&mut self, origin: Origin, now: Instant, has_mail: impl Fn(Place) -> bool) -> Place {
         let place = |at: usize| Place(at as u8 + 1);
-        let found = self.clients.iter().position(|client| client.is_known && client.address == address);
+        let found = self.clients.iter().position(|client| client.is_known && client.origin == origin);
         if let Some(at) = found {
             self.clients[at].seen = now;
             return place(at);
@@ -108,7 +107,7 @@ impl Ledger {
             .min_by_key(|(_, client)| (client.is_known, client.seen))
             .map(|(at, _)| at);
         let Some(at) = free else { return place(last) };
-        self.clients[at] = Client { address, is_known: true, seen: now, ..Client::NOBODY };
+        self.clients[at] = Client { origin, is_known: true, seen: now, ..Client::NOBODY };
         place(at)
     }
 
@@ -181,8 +180,8 @@ impl Ledger {
 mod tests {
     use super::*;
 
-    fn address(number: u32) -> IpAddr {
-        IpAddr::V4(Ipv4Addr::from_bits(0x0a00_0000 + number))
+    fn origin(number: u32) -> Origin {
+        Origin::User(number)
     }
 
     #[test]
@@ -190,21 +189,21 @@ mod tests {
         let mut ledger = Ledger::new();
         let last = LEDGER_CLIENTS - 1;
         for number in 0..last as u32 {
-            ledger.place_of(address(number), Instant(u64::from(number)), |_| false);
+            ledger.place_of(origin(number), Instant(u64::from(number)), |_| false);
         }
-        let first = ledger.place_of(address(0), Instant(1000), |_| false);
+        let first = ledger.place_of(origin(0), Instant(1000), |_| false);
         assert_eq!(first.number(), 1);
-        let new = ledger.place_of(address(5000), Instant(1001), |place| place.number() == 2);
+        let new = ledger.place_of(origin(5000), Instant(1001), |place| place.number() == 2);
         assert_eq!(new.number(), if last > 2 { 3 } else { 1 });
-        let crowded = ledger.place_of(address(5001), Instant(1002), |_| true);
+        let crowded = ledger.place_of(origin(5001), Instant(1002), |_| true);
         assert_eq!(usize::from(crowded.number()), LEDGER_CLIENTS);
-        assert_eq!(ledger.place_of(address(5002), Instant(1003), |_| true), crowded);
+        assert_eq!(ledger.place_of(origin(5002), Instant(1003), |_| true), crowded);
     }
 
     #[test]
     fn a_minute_has_so_many_messages() {
         let mut ledger = Ledger::new();
-        let place = ledger.place_of(address(1), Instant(0), |_| false);
+        let place = ledger.place_of(origin(1), Instant(0), |_| false);
         let mut may = |at: Instant| ledger.may_begin(place, at, Some(2));
         assert!(may(Instant(70_000)) && may(Instant(70_001)) && !may(Instant(129_999)));
         assert!(may(Instant(130_000)));
@@ -214,7 +213,7 @@ mod tests {
     #[test]
     fn failed_logins_are_forgotten_in_time() {
         let mut ledger = Ledger::new();
-        let place = ledger.place_of(address(1), Instant(0), |_| false);
+        let place = ledger.place_of(origin(1), Instant(0), |_| false);
         for _ in 0..FAILED_LOGINS_MAX {
             assert!(ledger.may_log_in(place, Instant(5)));
             ledger.login_failed(place, Instant(5));
@@ -226,14 +225,14 @@ mod tests {
     #[test]
     fn quirks_are_counted() {
         let mut ledger = Ledger::new();
-        let place = ledger.place_of(address(1), Instant(0), |_| false);
+        let place = ledger.place_of(origin(1), Instant(0), |_| false);
         let mut quirks = Quirks::NONE;
         quirks.insert(Quirk::BareLf);
         for _ in 0..3 {
             ledger.met(place, quirks);
         }
         let client = ledger.clients().next().unwrap();
-        assert_eq!((client.address(), client.quirks().collect()), (address(1), vec![(Quirk::BareLf, 3)]));
+        assert_eq!((client.origin(), client.quirks().collect()), (origin(1), vec![(Quirk::BareLf, 3)]));
         ledger.met(Place::default(), quirks);
     }
 }

@@ -148,7 +148,7 @@ impl Session {
         self.end_login();
         self.failed_logins += 1;
         turn.admission.ledger.login_failed(self.place, turn.now.instant);
-        log::warn!("login failed client={}", self.peer.address);
+        log::warn!("login failed client={}", self.peer.origin);
         if self.failed_logins < SESSION_FAILED_LOGINS_MAX {
             turn.say(reply::C535_LOGIN_FAILED);
         } else {

@@ -27,7 +27,6 @@
 //! it).
 
 use core::mem;
-use core::net::IpAddr;
 
 use super::admission::{Admission, Peer};
 use super::commands::Drops;
@@ -43,6 +42,7 @@ use crate::smtp::Next;
 use crate::smtp::command::Service;
 use crate::smtp::path::ClientName;
 use crate::smtp::reply::{self, Farewell, REPLY_OCTETS_MAX, Reply};
+use crate::smtp::trace::Origin;
 use crate::spool::{Device, Ended, Receipt, Share, Store};
 use crate::time::{Duration, Instant, Now};
 
@@ -240,9 +240,9 @@ impl Session {
         self.place
     }
 
-    /// The client's address.
-    pub fn client(&self) -> IpAddr {
-        self.peer.address
+    /// Who the client is.
+    pub fn client(&self) -> Origin {
+        self.peer.origin
     }
 
     /// True when the client has sent a message and not said QUIT.
@@ -265,9 +265,9 @@ impl Session {
         }
     }
 
-    /// True when `peer` is the client's address.
+    /// True when `peer` is the same client.
     pub fn is_of(&self, peer: &Peer) -> bool {
-        self.peer.address == peer.address
+        self.peer.origin == peer.origin
     }
 
     /// When to call [`Session::expired`].
@@ -317,7 +317,7 @@ impl Session {
         spool: &mut Store<D>,
     ) -> Next {
         if !matches!(self.state, State::Closing) {
-            log::info!("closed client={} reason={farewell:?}", self.peer.address);
+            log::info!("closed client={} reason={farewell:?}", self.peer.origin);
             // In front of TLS the client could not read it.
             if !self.is_deaf() {
                 reply::write_farewell(output, &config.hostname, farewell);
@@ -374,6 +374,6 @@ impl State {
 /// The only writer of the `250` after mail data.
 fn accepted(receipt: Receipt, peer: &Peer, octets: u64, recipients: u16, output: &mut Buffer) {
     let id = receipt.id();
-    log::info!("received id={id} client={} octets={octets} recipients={recipients}", peer.address);
+    log::info!("received id={id} client={} octets={octets} recipients={recipients}", peer.origin);
     reply::write_queued(output, id);
 }

@@ -55,7 +55,7 @@ impl Session {
             self.deadline = now.instant + HANDSHAKE_TIMEOUT.min(config.limits.command_timeout);
             return Next::Continue;
         }
-        log::info!("refused client={} reason=\"as many clients as can speak TLS\"", self.peer.address);
+        log::info!("refused client={} reason=\"as many clients as can speak TLS\"", self.peer.origin);
         if begin == Begin::Implicit {
             // In plain, for a human who looks why: TLS doesn't come.
             reply::write_farewell(output, &config.hostname, Farewell::TlsCrowded);

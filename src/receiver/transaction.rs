@@ -45,7 +45,8 @@ impl Session {
             return self.leave(State::Ready, Farewell::SpoolFailing, turn);
         }
         let may_relay = self.may_relay(turn.config);
-        let Some(reverse_path) = admission::completed(&mail.reverse_path, may_relay, turn.config) else {
+        let Some(reverse_path) = admission::completed(&mail.reverse_path, &self.peer, may_relay, turn.config)
+        else {
             return unchanged(State::Ready, reply::C501_REVERSE_PATH_UNQUALIFIED, turn);
         };
         if mail.size.is_some_and(|octets| octets > turn.message_octets_max(self.place)) {
@@ -56,7 +57,7 @@ impl Session {
             return unchanged(State::Ready, reply::C451_TOO_MANY_MESSAGES, turn);
         }
         let envelope = Envelope {
-            client: self.peer.address,
+            client: self.peer.origin,
             client_name: self.client_name.to_octets(),
             protocol: self.protocol(mail.utf8),
             arrival: turn.now.wall,
@@ -148,12 +149,12 @@ impl Session {
         let needs_login = auth != AuthTerms::Absent;
         if !mem::replace(&mut self.is_refusal_logged, true) {
             let code = if needs_login { 530 } else { 550 };
-            log::info!("refused client={} reply={code} reason=\"may not relay\"", self.peer.address);
+            log::info!("refused client={} reply={code} reason=\"may not relay\"", self.peer.origin);
         }
         if needs_login {
-            reply::write_login_needed(turn.output, self.peer.address, auth == AuthTerms::NeedsTls);
+            reply::write_login_needed(turn.output, self.peer.origin, auth == AuthTerms::NeedsTls);
         } else {
-            reply::write_may_not_relay(turn.output, self.peer.address);
+            reply::write_may_not_relay(turn.output, self.peer.origin);
         }
     }
 
@@ -214,8 +215,8 @@ impl Session {
             recipients: transaction.recipients,
             reverse_path: transaction.reverse_path,
             arrival: transaction.arrival,
-            is_completed: turn.config.quirks.tolerated.contains(Quirk::MissingFields)
-                && self.may_relay(turn.config),
+            is_completed: self.peer.is_local()
+                || turn.config.quirks.tolerated.contains(Quirk::MissingFields) && self.may_relay(turn.config),
         };
         Data::new(subject, turn.now.instant, turn.config)
     }
@@ -292,7 +293,7 @@ impl Session {
         match ended {
             Ok(ended) => self.state = State::Committing(Committing { ended, octets, recipients }),
             Err(reply) => {
-                log::info!("refused client={} octets={octets} reply={}", self.peer.address, reply.code());
+                log::info!("refused client={} octets={octets} reply={}", self.peer.origin, reply.code());
                 turn.say(reply);
             }
         }

@@ -69,7 +69,7 @@ impl<D: Device> Relay<D> {
         let mut output = Buffer::new(slice_of(&mut self.receivers_output, at, OUTPUT_OCTETS), &mut window);
         let spool = &self.spool;
         let ledger = &mut self.admission.ledger;
-        let place = ledger.place_of(peer.address, now.instant, |place| spool.held(place.number()) > 0);
+        let place = ledger.place_of(peer.origin, now.instant, |place| spool.held(place.number()) > 0);
         ledger.came(place);
         let session = receiver::Session::new(peer, place, now, &self.config, &mut output);
         self.receivers[at] = Some(Receiver {

@@ -1,67 +1,15 @@
-//! The relay's way to the smarthost: when to connect, what to send next, and what became of it.
+//! The relay's sessions with smarthosts: what to send next, and what became of it.
 
 use super::{CLOSE_WITHIN, Closing, Connection, Relay, Stage, slice_of};
 use crate::buffer::Buffer;
 use crate::limits::{SENDER_CONNECTIONS, SENDER_INPUT_OCTETS, SENDER_OUTPUT_OCTETS};
 use crate::queue;
-use crate::sender::{self, Attempt, Ending, Fate, Fault, Secret, SecretFault, TlsFault};
+use crate::sender::{self, Attempt, Ending, Fate, Secret, SecretFault};
 use crate::smtp::Next;
 use crate::spool::{Device, KeptReply, REPLIES_KEPT, RecipientState, Refusal, Settled};
-use crate::time::{Duration, Instant, Now};
+use crate::time::{Duration, Now};
 
 impl<D: Device> Relay<D> {
-    /// A connection to the smarthost that should be opened now: call [`Relay::connected`] or
-    /// [`Relay::not_connected`] when it is clear.
-    pub fn wants_connection(&mut self, now: &Now) -> Option<Connection> {
-        let open = self.senders.iter().filter(|sender| sender.stage != Stage::Vacant).count();
-        let is_served =
-            self.senders.iter().any(|sender| sender.stage != Stage::Vacant && sender.session.is_ready());
-        if self.is_stopping
-            || self.spool.is_failing()
-            || is_served
-            || open >= self.config.smarthost.connections.min(SENDER_CONNECTIONS)
-            || !self.queue.is_ready(self.spool.tick(now.instant))
-            || !self.route.may_connect(now.instant)
-        {
-            return None;
-        }
-        if self.config.smarthost.needs_clock(self.config.clock) && !now.wall.is_trusted {
-            let fault = Fault::Tls(TlsFault::ClockUntrusted);
-            self.route.connecting();
-            let rest =
-                self.route.ended(Some((fault, None)), now.instant, &self.config.retry, &mut self.jitter);
-            self.log_fault(fault, None, rest);
-            return None;
-        }
-        // A vacant slot may still hold a result that the spool could not take.
-        let at = self
-            .senders
-            .iter()
-            .position(|sender| sender.stage == Stage::Vacant && sender.session.attempt().is_none())?;
-        self.senders[at].stage = Stage::Opening;
-        self.route.connecting();
-        Some(Connection::Sender(at))
-    }
-
-    /// The connection stands; `local` is its near end.
-    pub fn connected(&mut self, now: &Now, at: Connection, local: core::net::IpAddr) {
-        let Connection::Sender(at) = at else { unreachable!("only the smarthost is connected to") };
-        let sender = &mut self.senders[at];
-        sender.stage = Stage::Open;
-        sender.closing = Closing::No;
-        sender.input = Default::default();
-        sender.output = Default::default();
-        sender.session.connected(now, local, &self.config);
-    }
-
-    /// The connection could not be made.
-    pub fn not_connected(&mut self, now: &Now, at: Connection, fault: Fault) {
-        let Connection::Sender(at) = at else { unreachable!("only the smarthost is connected to") };
-        self.senders[at].stage = Stage::Vacant;
-        let rest = self.route.ended(Some((fault, None)), now.instant, &self.config.retry, &mut self.jitter);
-        self.log_fault(fault, None, rest);
-    }
-
     /// True when the driver is to call [`Relay::secret`] for this connection.
     pub fn wants_secret(&self, at: Connection) -> bool {
         let Connection::Sender(at) = at else { return false };
@@ -70,7 +18,7 @@ impl<D: Device> Relay<D> {
 
     /// The secret of the configured login, or why there is none.
     pub fn secret(&mut self, now: &Now, at: Connection, secret: Result<Secret, SecretFault>) {
-        let Connection::Sender(at) = at else { unreachable!("only the smarthost is logged in to") };
+        let Connection::Sender(at) = at else { unreachable!("only a smarthost is logged in to") };
         let sender = &mut self.senders[at];
         let mut output =
             Buffer::new(slice_of(&mut self.senders_output, at, SENDER_OUTPUT_OCTETS), &mut sender.output);
@@ -78,77 +26,6 @@ impl<D: Device> Relay<D> {
             sender.closing = Closing::By(now.instant + CLOSE_WITHIN);
         }
         self.advance_sender(now, at);
-    }
-
-    /// True while mail waits because of the login: another secret would be worth a try at once.
-    pub fn rests_for_login(&self) -> bool {
-        !self.queue.is_empty() && self.route.rests_for().is_some_and(Fault::is_about_login)
-    }
-
-    /// The secret of the login has changed.
-    pub fn secret_changed(&mut self, now: &Now) {
-        if self.rests_for_login() {
-            log::info!("retrying reason=\"the secret's file has changed\"");
-            self.route.retry(now.instant);
-        }
-    }
-
-    /// The wall clock was set: what it forbade may be allowed now.
-    pub fn clock_stepped(&mut self, now: &Now) {
-        if self.route.rests_for().is_some_and(Fault::is_about_clock) {
-            log::info!("retrying reason=\"the clock was set\"");
-            self.route.retry(now.instant);
-        }
-    }
-
-    /// Tries everything that waits at once: somebody asked, or the network came up.
-    pub fn retry_all(&mut self, now: &Now) {
-        log::info!("retrying messages={}", self.queue.len());
-        self.route.retry(now.instant);
-        self.queue.retry_all(self.spool.tick(now.instant));
-    }
-
-    pub(super) fn sender_closed(&mut self, now: &Now, at: usize) {
-        let sender = &mut self.senders[at];
-        match sender.stage {
-            Stage::Vacant => return,
-            Stage::Opening => {
-                self.not_connected(now, Connection::Sender(at), Fault::Connect);
-                return;
-            }
-            Stage::Open => sender.stage = Stage::Vacant,
-        }
-        sender.session.lost();
-        sender.closing = Closing::No;
-        sender.output = Default::default();
-        let fault = sender.session.fault();
-        let reply = sender.session.fault_reply();
-        let rest = self.route.ended(
-            fault.map(|fault| (fault, reply)),
-            now.instant,
-            &self.config.retry,
-            &mut self.jitter,
-        );
-        if let Some(fault) = fault {
-            self.log_fault(fault, self.senders[at].session.fault_reply(), rest);
-        }
-    }
-
-    fn log_fault(&self, fault: Fault, reply: Option<&KeptReply>, rest: Option<Duration>) {
-        let rest_s = rest.map_or(0, |rest| rest.0 / 1000);
-        let host = &self.config.smarthost.host;
-        match reply {
-            Some(reply) => log::warn!(
-                "route host={host} fault=\"{fault}\" reply=\"{} {}\" next-try={rest_s}s waiting={}",
-                reply.code,
-                reply.text.escape_ascii(),
-                self.queue.len()
-            ),
-            None => log::warn!(
-                "route host={host} fault=\"{fault}\" next-try={rest_s}s waiting={}",
-                self.queue.len()
-            ),
-        }
     }
 
     pub(super) fn advance_sender(&mut self, now: &Now, at: usize) {
@@ -166,7 +43,7 @@ impl<D: Device> Relay<D> {
             sender.closing = Closing::By(now.instant + CLOSE_WITHIN);
         }
         if !was_ready && sender.session.is_ready() {
-            self.route.ready();
+            self.routes[self.senders[at].smarthost].ready();
         }
     }
 
@@ -174,8 +51,12 @@ impl<D: Device> Relay<D> {
     /// its sender, and is not relayed again, until it can.
     pub(super) fn record_results(&mut self, now: &Now) {
         for at in 0..SENDER_CONNECTIONS {
-            if self.senders[at].session.attempt().is_some() && self.record_result(now, at).is_ok() {
+            let Some(message) = self.senders[at].session.attempt().map(|attempt| attempt.message) else {
+                continue;
+            };
+            if self.record_result(now, at).is_ok() {
                 self.senders[at].session.recorded();
+                self.remove_as_asked(message);
             }
         }
     }
@@ -186,7 +67,7 @@ impl<D: Device> Relay<D> {
         let facts = self.spool.facts(message);
         let is_tried = attempt.ending == Ending::Tried;
         if is_tried && attempt.notice != Some(Fate::Dropped) {
-            self.route.worked();
+            self.routes[self.senders[at].smarthost].worked();
         }
         if attempt.ending == Ending::Damaged {
             self.spool.set_aside(message);
@@ -237,7 +118,11 @@ impl<D: Device> Relay<D> {
                 && self.senders[at].closing == Closing::No
                 && self.senders[at].session.is_ready()
             {
-                let Some(message) = self.queue.next(self.spool.tick(now.instant)) else { return };
+                let tick = self.spool.tick(now.instant);
+                if self.queue.is_ready(tick) && self.makes_way(now, at) {
+                    break;
+                }
+                let Some(message) = self.queue.next(tick) else { return };
                 let begun = if self.is_notice_next(message) {
                     self.begin_notice(now, at, message)
                 } else {
@@ -256,6 +141,7 @@ impl<D: Device> Relay<D> {
                         break;
                     }
                     self.senders[at].session.recorded();
+                    self.remove_as_asked(message);
                 }
             }
         }
@@ -283,33 +169,22 @@ impl<D: Device> Relay<D> {
 
     pub(super) fn quit_senders(&mut self, now: &Now) {
         for at in 0..SENDER_CONNECTIONS {
-            let sender = &mut self.senders[at];
-            if sender.stage != Stage::Open || sender.closing != Closing::No {
-                continue;
-            }
-            let mut output =
-                Buffer::new(slice_of(&mut self.senders_output, at, SENDER_OUTPUT_OCTETS), &mut sender.output);
-            if sender.session.quit(now, &mut output) == Next::Close {
-                sender.closing = Closing::By(now.instant + CLOSE_WITHIN);
-            }
-            self.touch(Connection::Sender(at));
+            self.quit_sender(now, at);
         }
     }
 
-    /// When relaying wants a turn although nothing comes: a message falls due, or a resting route may be
-    /// probed.
-    pub(super) fn relaying_due(&self, now: Instant) -> Option<Instant> {
-        if self.is_stopping || self.spool.is_failing() {
-            return None;
+    /// Ends the session at `at`, if there is one.
+    pub(super) fn quit_sender(&mut self, now: &Now, at: usize) {
+        let sender = &mut self.senders[at];
+        if sender.stage != Stage::Open || sender.closing != Closing::No {
+            return;
         }
-        let tick = self.spool.tick(now);
-        let rests_until = self.route.deadline();
-        if self.queue.is_ready(tick) {
-            // What could begin has begun: only the route's rest holds it back.
-            return rests_until;
+        let mut output =
+            Buffer::new(slice_of(&mut self.senders_output, at, SENDER_OUTPUT_OCTETS), &mut sender.output);
+        if sender.session.quit(now, &mut output) == Next::Close {
+            sender.closing = Closing::By(now.instant + CLOSE_WITHIN);
         }
-        let due = now + self.queue.due()?.since(tick);
-        Some(rests_until.map_or(due, |until| until.max(due)))
+        self.touch(Connection::Sender(at));
     }
 }
 

@@ -243,6 +243,7 @@ impl Session {
     fn report<'a>(&'a self, config: &'a Config) -> Report<'a> {
         Report {
             config,
+            smarthost: &self.smarthost(config).host,
             envelope: &self.envelope,
             id: self.record.id,
             to: self.addressee(config),

@@ -54,9 +54,9 @@ impl Session {
         output: &mut Buffer<'_>,
     ) -> Next {
         let State::Secret(mechanism) = self.state else { unreachable!("no secret was asked for") };
-        let login =
-            config.smarthost.login.as_ref().expect("a secret is asked for only where there is a login");
-        let place = (config.smarthost.host.as_str(), config.smarthost.port);
+        let smarthost = self.smarthost(config);
+        let login = smarthost.login.as_ref().expect("a secret is asked for only where there is a login");
+        let place = (smarthost.host.as_str(), smarthost.port);
         match secret {
             Ok(secret) => {
                 self.login = Some(Exchange::new(mechanism, &login.user, &secret, place));
@@ -88,14 +88,15 @@ impl Session {
 
     /// EHLO or HELO was taken: TLS comes next, then the login, then mail.
     pub(super) fn greeted(&mut self, config: &Config) -> Result<(), Stop> {
-        if config.smarthost.tls == TlsPolicy::Starttls && !self.is_tls {
+        let smarthost = self.smarthost(config);
+        if smarthost.tls == TlsPolicy::Starttls && !self.is_tls {
             if !self.extensions.starttls {
                 return Err(Stop::Fault(Fault::Tls(TlsFault::NotOffered)));
             }
             self.state = State::StartTls { is_written: false };
             return Ok(());
         }
-        self.state = match &config.smarthost.login {
+        self.state = match &smarthost.login {
             Some(login) => match self.extensions.auth.choose(login) {
                 Some(mechanism) => State::Secret(mechanism),
                 None => return Err(Stop::Fault(Fault::Login(LoginFault::NoMechanism))),

@@ -52,6 +52,8 @@ pub(super) enum Step {
 #[derive(Debug)]
 pub(super) struct Report<'a> {
     pub(super) config: &'a Config,
+    /// The host that the notice is handed to.
+    pub(super) smarthost: &'a str,
     pub(super) envelope: &'a Envelope,
     /// The message's id.
     pub(super) id: MessageId,
@@ -111,7 +113,7 @@ impl Report<'_> {
         lines.begin("This is the mail relay");
         lines.words(self.config.hostname.as_bytes());
         lines.words(b"about the message that it took from");
-        lines.word(format_args!("{}", AddressLiteral(self.envelope.client)));
+        lines.word(format_args!("{}", self.envelope.client.in_text()));
         if self.envelope.arrival.is_trusted {
             lines.words(b"on");
             lines.word(format_args!("{}", Date { unix_s: self.envelope.arrival.unix_s }));
@@ -138,7 +140,7 @@ impl Report<'_> {
         match reply {
             None => {
                 lines.words(b"was relayed to");
-                lines.words(self.config.smarthost.host.as_bytes());
+                lines.words(self.smarthost.as_bytes());
                 lines.words(b"which does not tell of its delivery.");
             }
             Some(reply) if reason::is_own(reply) => {
@@ -152,7 +154,7 @@ impl Report<'_> {
                 } else {
                     b"failed. The answer of"
                 });
-                lines.words(self.config.smarthost.host.as_bytes());
+                lines.words(self.smarthost.as_bytes());
                 lines.words(b"was:");
                 lines.end();
                 lines.begin("   ");
@@ -213,9 +215,9 @@ impl Report<'_> {
             lines.begin("Diagnostic-Code: x-postern;");
         } else {
             lines.begin("Remote-MTA: dns;");
-            match self.config.smarthost.host.parse::<IpAddr>() {
+            match self.smarthost.parse::<IpAddr>() {
                 Ok(address) => lines.word(format_args!("{}", AddressLiteral(address))),
-                Err(_) => lines.words(self.config.smarthost.host.as_bytes()),
+                Err(_) => lines.words(self.smarthost.as_bytes()),
             }
             lines.end();
             lines.begin("Diagnostic-Code: smtp;");

@@ -1,15 +1,16 @@
-//! The one route to the smarthost: when to connect, and when to let it rest after a fault.
+//! The route to one smarthost: when to connect, and when to let it rest after a fault.
 //!
 //! A fault of the route is not a fault of the message (RFC 5321 4.5.4.1): while the route rests nothing is
-//! tried and nothing is charged. After a fault one connection probes it, whatever the number of messages that
-//! wait; the rest grows from [`BACK_OFF_MIN`] to the configured bound until the smarthost has judged a
-//! message again.
+//! tried over it and nothing is charged. After a fault one connection probes it, whatever the number of
+//! messages that wait; the rest grows from [`BACK_OFF_MIN`] to the configured bound until the smarthost has
+//! judged a message again.
 use core::fmt;
 
 use super::auth::LoginFault;
 use super::tls::TlsFault;
 use crate::config::Retry;
 use crate::jitter::Jitter;
+use crate::limits::ROUTE_OCTETS;
 use crate::spool::KeptReply;
 use crate::time::{Duration, Instant};
 
@@ -146,6 +147,8 @@ impl Fault {
     }
 }
 
+const _: () = assert!(size_of::<Route>() <= ROUTE_OCTETS);
+
 /// How it stands with the route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
@@ -153,6 +156,8 @@ pub enum State {
     Closed,
     /// The first connection is being made, up to its first ready session.
     Connecting,
+    /// The same, after a rest: to see whether it works again.
+    Probing,
     /// There was a ready session, and no fault since.
     Up,
     /// Resting after a fault.
@@ -206,32 +211,39 @@ impl Route {
     pub fn may_connect(&self, now: Instant) -> bool {
         match self.state {
             State::Closed => self.connections == 0,
-            State::Connecting => false,
+            State::Connecting | State::Probing => false,
             State::Up => true,
             // What is left of connections from before the fault has to end first: one probe at a time.
             State::Waiting { until } => now >= until && self.connections == 0,
         }
     }
 
+    /// True when another smarthost is to take what there is: the route rests, or is only being probed.
+    pub fn is_passed_over(&self) -> bool {
+        matches!(self.state, State::Waiting { .. } | State::Probing)
+    }
+
     /// When a connection may be opened again; `None` when no time is waited for.
     pub fn deadline(&self) -> Option<Instant> {
         match self.state {
             State::Waiting { until } if self.connections == 0 => Some(until),
-            State::Closed | State::Connecting | State::Up | State::Waiting { .. } => None,
+            State::Closed | State::Connecting | State::Probing | State::Up | State::Waiting { .. } => None,
         }
     }
 
     /// A connection is being opened, which [`Route::may_connect`] allowed. It ends in [`Route::ended`].
     pub fn connecting(&mut self) {
         self.connections += 1;
-        if self.state != State::Up {
-            self.state = State::Connecting;
-        }
+        self.state = match self.state {
+            State::Up => State::Up,
+            State::Waiting { .. } | State::Probing => State::Probing,
+            State::Closed | State::Connecting => State::Connecting,
+        };
     }
 
     /// A session is ready to take a message.
     pub fn ready(&mut self) {
-        if self.state == State::Connecting {
+        if matches!(self.state, State::Connecting | State::Probing) {
             self.state = State::Up;
         }
     }

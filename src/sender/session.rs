@@ -26,10 +26,11 @@ use super::notice::Notice;
 use super::transaction::Transaction;
 use super::{Fault, TlsFault};
 use crate::buffer::Buffer;
-use crate::config::{Config, Mechanism, TlsPolicy};
+use crate::config::{Config, Mechanism, Smarthost, TlsPolicy};
 use crate::limits::{DOMAIN_OCTETS_MAX, SENDER_OUTPUT_OCTETS, SENDER_SLOT_OCTETS};
 use crate::smtp::Next;
 use crate::smtp::reply_reader::{ReplyLine, ReplyReader, Severity};
+use crate::smtp::trace::Origin;
 use crate::smtp::trace::RECEIVED_OCTETS_MAX;
 use crate::spool::{Damage, Device, Envelope, KeptReply, MessageIndex, Protocol, Reader, Store};
 use crate::time::{Duration, Instant, Now};
@@ -115,6 +116,8 @@ pub struct Session {
     /// Octets in the output after the last call: fewer now means that the smarthost has taken some.
     unsent: usize,
     pub(super) local: IpAddr,
+    /// Which of the configured smarthosts the connection goes, or went, to.
+    smarthost: usize,
     pub(super) replies: ReplyReader,
     pub(super) extensions: Extensions,
     /// What goes over the wire is encrypted.
@@ -154,6 +157,7 @@ impl Session {
             deadline: Instant::default(),
             unsent: 0,
             local: nowhere,
+            smarthost: 0,
             replies: ReplyReader::new(),
             extensions: Extensions::default(),
             is_tls: false,
@@ -165,7 +169,7 @@ impl Session {
             fault_reply: None,
             record: Record::new(),
             envelope: Envelope {
-                client: nowhere,
+                client: Origin::NOWHERE,
                 client_name: heapless::Vec::new(),
                 protocol: Protocol::Smtp,
                 arrival: crate::time::Wall { unix_s: 0, is_trusted: false },
@@ -182,11 +186,12 @@ impl Session {
         }
     }
 
-    /// The connection stands, with empty buffers; `local` is our end's address. The greeting comes first, or
-    /// TLS.
-    pub fn connected(&mut self, now: &Now, local: IpAddr, config: &Config) {
+    /// The connection to the configured `smarthost` of that place stands, with empty buffers; `local` is our
+    /// end's address. The greeting comes first, or TLS.
+    pub fn connected(&mut self, now: &Now, smarthost: usize, local: IpAddr, config: &Config) {
         assert!(matches!(self.state, State::Closed), "the connection before has not ended");
         self.local = local.to_canonical();
+        self.smarthost = smarthost;
         self.unsent = 0;
         self.replies.reset();
         self.extensions = Extensions::default();
@@ -196,7 +201,7 @@ impl Session {
         self.has_served = false;
         self.fault = None;
         self.fault_reply = None;
-        self.state = match config.smarthost.tls {
+        self.state = match self.smarthost(config).tls {
             TlsPolicy::Implicit => State::Handshake { is_implicit: true },
             TlsPolicy::Starttls | TlsPolicy::None => State::Greeting,
         };
@@ -246,6 +251,11 @@ impl Session {
         }
     }
 
+    /// The settings of the smarthost that the connection goes, or went, to.
+    pub(super) fn smarthost<'a>(&self, config: &'a Config) -> &'a Smarthost {
+        &config.smarthosts[self.smarthost]
+    }
+
     /// When [`Session::expired`] is to be called; `None` without a connection.
     pub fn deadline(&self) -> Option<Instant> {
         (!matches!(self.state, State::Closed)).then_some(self.deadline)
@@ -254,6 +264,16 @@ impl Session {
     /// True when [`Session::begin`] may be called.
     pub fn is_ready(&self) -> bool {
         matches!(self.state, State::Ready) && self.record.is_free()
+    }
+
+    /// True while a message is under way, or its result waits to be recorded.
+    pub fn is_at_work(&self) -> bool {
+        !self.record.is_free()
+    }
+
+    /// True when the smarthost has judged a message on this connection.
+    pub fn has_served(&self) -> bool {
+        self.has_served
     }
 
     /// True while there is a connection.
@@ -311,7 +331,7 @@ impl Session {
             if matches!(self.state, State::Hello { is_helo: false, .. })
                 && matches!(line, ReplyLine::Middle | ReplyLine::Last)
             {
-                self.extensions.take(self.replies.text(), &config.smarthost.discard);
+                self.extensions.take(self.replies.text(), &config.smarthosts[self.smarthost].discard);
             }
             if line.is_end() {
                 has_read = true;

@@ -6,9 +6,9 @@
 //! address.
 
 use core::fmt::{self, Display, Write};
-use core::net::IpAddr;
 
 use super::extension::Extension;
+use super::trace::Origin;
 use crate::buffer::Buffer;
 use crate::limits::{DOMAIN_OCTETS_MAX, OUTPUT_OCTETS, REPLY_LINE_OCTETS_MAX};
 
@@ -251,12 +251,12 @@ pub fn write_queued(output: &mut Buffer, id: impl Display) {
 }
 
 /// Appends the refusal of a client that may not relay, and what would change it.
-pub fn write_may_not_relay(output: &mut Buffer, client: IpAddr) {
+pub fn write_may_not_relay(output: &mut Buffer, client: Origin) {
     append(output, format_args!("550 5.7.1 {client} may not relay here; add it to \"allow\"\r\n"));
 }
 
 /// Appends the refusal of a client that may relay only when it logs in; with `needs_tls`, inside TLS.
-pub fn write_login_needed(output: &mut Buffer, client: IpAddr, needs_tls: bool) {
+pub fn write_login_needed(output: &mut Buffer, client: Origin, needs_tls: bool) {
     let (what, how) = if needs_tls { ("STARTTLS and AUTH", "do both") } else { ("AUTH", "log in") };
     append(
         output,
@@ -371,7 +371,8 @@ mod tests {
             written(|output| write_ehlo(output, &name, &Offer { size: 1, starttls: false, auth: false }));
         assert!(!less.contains("AUTH") && !less.contains("STARTTLS"));
         assert!(written(|output| write_greeting(output, &name, true)).contains(" postern "));
-        let client = "1111:2222:3333:4444:5555:6666:7777:8888".parse().unwrap();
+        let client =
+            Origin::from("1111:2222:3333:4444:5555:6666:7777:8888".parse::<core::net::IpAddr>().unwrap());
         assert!(written(|output| write_may_not_relay(output, client)).ends_with("add it to \"allow\"\r\n"));
         assert!(
             written(|output| write_farewell(output, &name, Farewell::Evicted)).starts_with("421 4.3.2 ddd")

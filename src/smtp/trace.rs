@@ -5,7 +5,7 @@
 //! a new field.
 
 use core::fmt::{self, Display};
-use core::net::IpAddr;
+use core::net::{IpAddr, Ipv4Addr};
 
 use super::date::Date;
 
@@ -18,11 +18,58 @@ const HIDDEN: &str = "hidden.invalid";
 /// Octets that a Received field takes at most: three names of 255, the id, the date and the words between.
 pub const RECEIVED_OCTETS_MAX: usize = 1024;
 
+/// Where a message comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Origin {
+    /// A client in the network; never an IPv4-mapped address.
+    Address(IpAddr),
+    /// A user of this machine, by the number that the kernel vouches for.
+    User(u32),
+}
+
+impl Origin {
+    /// Nobody yet.
+    pub const NOWHERE: Self = Self::Address(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+
+    /// The same for people to read: `[192.0.2.1]`, `uid 1000`.
+    pub fn in_text(self) -> impl Display {
+        InText(self)
+    }
+}
+
+struct InText(Origin);
+
+impl Display for InText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Origin::Address(address) => AddressLiteral(address).fmt(f),
+            Origin::User(uid) => write!(f, "uid {uid}"),
+        }
+    }
+}
+
+impl From<IpAddr> for Origin {
+    /// An IPv4-mapped address is held as IPv4.
+    fn from(address: IpAddr) -> Self {
+        Self::Address(address.to_canonical())
+    }
+}
+
+impl Display for Origin {
+    /// As one word: `192.0.2.1`, `uid:1000`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(address) => address.fmt(f),
+            Self::User(uid) => write!(f, "uid:{uid}"),
+        }
+    }
+}
+
 /// One Received field; its `Display` gives it whole, folded, with the last CRLF.
 #[derive(Clone, Copy, Debug)]
 pub struct Received<'a, Id> {
-    /// The client's address.
-    pub client: IpAddr,
+    /// Who the client is.
+    pub client: Origin,
     /// The name that it gave in EHLO or HELO.
     pub client_name: &'a [u8],
     /// Our own name.
@@ -46,7 +93,7 @@ impl<Id: Display> Received<'_, Id> {
 
 impl<Id: Display> Display for Received<'_, Id> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let client = AddressLiteral(self.client);
+        let client = self.client.in_text();
         let fold = |is_needed| if is_needed { "\r\n\t" } else { " " };
         f.write_str("Received: from ")?;
         if self.is_client_hidden {
@@ -111,7 +158,7 @@ mod tests {
     use super::*;
 
     fn received(client: &str, client_name: &[u8], hostname: &str) -> String {
-        let client = client.parse().unwrap();
+        let client = client.parse::<IpAddr>().unwrap().into();
         let arrival_unix_s = 1_795_510_800;
         let received = Received {
             client,
@@ -136,11 +183,27 @@ mod tests {
         );
     }
 
+    #[test]
+    fn a_user_is_told_by_number() {
+        let field = Received {
+            client: Origin::User(1000),
+            client_name: b"relay.lan",
+            hostname: "relay.lan",
+            protocol: "ESMTP",
+            id: "1-2a",
+            is_client_hidden: false,
+            arrival_unix_s: 1_795_510_800,
+        };
+        assert!(field.to_string().starts_with("Received: from relay.lan (uid 1000)\r\n\tby relay.lan with"));
+        assert_eq!(field.octets(), field.to_string().len());
+        assert_eq!(format!("{} {}", field.client, Origin::NOWHERE), "uid:1000 0.0.0.0");
+    }
+
     /// SEED-7.5-a.
     #[test]
     fn a_hidden_client_is_not_told() {
         let field = Received {
-            client: "192.0.2.1".parse().unwrap(),
+            client: Origin::User(0),
             client_name: b"printer",
             hostname: "relay.example",
             protocol: "ESMTP",

@@ -3,6 +3,7 @@ use core::net::IpAddr;
 
 use crate::limits::{DOMAIN_OCTETS_MAX, PATH_OCTETS_MAX, REPLY_TEXT_OCTETS_MAX};
 use crate::smtp::dsn::{ENVID_OCTETS_MAX, Notify, ORCPT_OCTETS_MAX};
+use crate::smtp::trace::Origin;
 use crate::time::Wall;
 
 /// The protocol named after WITH in the Received field (RFC 3848, RFC 6531).
@@ -32,8 +33,8 @@ pub enum Protocol {
 /// Where a message came from, as its MAIL command and session said.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Envelope {
-    /// The client's address.
-    pub client: IpAddr,
+    /// Who the client is.
+    pub client: Origin,
     /// The argument of its EHLO or HELO, already checked to be a domain or an address literal.
     pub client_name: heapless::Vec<u8, DOMAIN_OCTETS_MAX>,
     /// How it spoke.
@@ -124,6 +125,18 @@ impl core::fmt::Display for MessageId {
     }
 }
 
+impl MessageId {
+    /// The id that `text` names as [`MessageId`] displays it, or nothing.
+    pub fn parse(text: &[u8]) -> Option<Self> {
+        let hex = |text: &[u8]| {
+            let is_hex = (1..=8).contains(&text.len()) && text.iter().all(u8::is_ascii_hexdigit);
+            u32::from_str_radix(core::str::from_utf8(text).ok().filter(|_| is_hex)?, 16).ok()
+        };
+        let dash = text.iter().position(|octet| *octet == b'-')?;
+        Some(Self { epoch: hex(&text[..dash])?, counter: hex(&text[dash + 1..])? })
+    }
+}
+
 /// Octets of the largest record of an envelope: a recipient with ORCPT.
 pub(super) const RECORD_OCTETS_MAX: usize =
     RECORD_HEAD_OCTETS + RECIPIENT_FIXED_OCTETS + PATH_OCTETS_MAX + ORCPT_OCTETS_MAX;
@@ -142,6 +155,8 @@ mod kind {
     pub(super) const REVERSE_PATH: u8 = 5;
     pub(super) const FLAGS: u8 = 6;
     pub(super) const ENVID: u8 = 7;
+    /// Instead of CLIENT.
+    pub(super) const USER: u8 = 8;
     pub(super) const RECIPIENT: u8 = 16;
 }
 
@@ -202,8 +217,13 @@ impl Envelope {
     pub(super) fn records(&self) -> Records {
         let mut records = Records::new();
         match self.client {
-            IpAddr::V4(address) => push(&mut records, kind::CLIENT, &[&address.octets()]),
-            IpAddr::V6(address) => push(&mut records, kind::CLIENT, &[&address.octets()]),
+            Origin::Address(IpAddr::V4(address)) => {
+                push(&mut records, kind::CLIENT, &[&address.octets()]);
+            }
+            Origin::Address(IpAddr::V6(address)) => {
+                push(&mut records, kind::CLIENT, &[&address.octets()]);
+            }
+            Origin::User(uid) => push(&mut records, kind::USER, &[&uid.to_le_bytes()]),
         }
         push(&mut records, kind::CLIENT_NAME, &[&self.client_name]);
         push(&mut records, kind::PROTOCOL, &[&[self.protocol as u8]]);
@@ -223,7 +243,7 @@ impl Envelope {
     /// The envelope that records are read into, one after the other.
     pub(super) fn unread() -> Self {
         Self {
-            client: IpAddr::V4(core::net::Ipv4Addr::UNSPECIFIED),
+            client: Origin::NOWHERE,
             client_name: heapless::Vec::new(),
             protocol: Protocol::Smtp,
             arrival: Wall { unix_s: 0, is_trusted: false },
@@ -239,11 +259,12 @@ impl Envelope {
     pub(super) fn take(&mut self, record_kind: u8, octets: &[u8]) -> Option<()> {
         match record_kind {
             kind::CLIENT => {
-                self.client = match octets.len() {
+                self.client = Origin::Address(match octets.len() {
                     4 => IpAddr::from(<[u8; 4]>::try_from(octets).ok()?),
                     _ => IpAddr::from(<[u8; 16]>::try_from(octets).ok()?),
-                }
+                });
             }
+            kind::USER => self.client = Origin::User(u32::from_le_bytes(octets.try_into().ok()?)),
             kind::CLIENT_NAME => self.client_name = heapless::Vec::from_slice(octets).ok()?,
             kind::PROTOCOL => self.protocol = Protocol::from_octet(*octets.first()?)?,
             kind::ARRIVAL => {
@@ -293,4 +314,18 @@ impl Recipient {
 /// True for the record of a recipient: the message's own records are over.
 pub(super) const fn is_recipient(record_kind: u8) -> bool {
     record_kind == kind::RECIPIENT
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_read_as_they_are_written() {
+        let id = MessageId { epoch: 0x1f, counter: u32::MAX };
+        assert_eq!(MessageId::parse(id.to_string().as_bytes()), Some(id));
+        for wrong in ["", "-", "1", "1-", "-1", "+1-1", "1-2-3", "123456789-1", "1-g", "1 -1", "\u{ff}-1"] {
+            assert_eq!(MessageId::parse(wrong.as_bytes()), None, "{wrong}");
+        }
+    }
 }

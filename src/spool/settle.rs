@@ -146,7 +146,7 @@ impl<D: Device> Store<D> {
     /// Frees a message whole: tombstones over its newest head and over those before it that were not blanked
     /// yet, one sync for all. A blank there would destroy a durable head before the tombstone that replaces
     /// it is durable, and a head still older, whose own blank is lost with it, would live again.
-    fn free(&mut self, message: MessageIndex) {
+    pub(super) fn free(&mut self, message: MessageIndex) {
         let entry = self.table.change(message, |entry| {
             entry.state = State::FreeOwed;
             entry.waiting = 0;

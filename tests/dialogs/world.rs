@@ -71,7 +71,7 @@ impl World {
         for (name, password) in &settings.users {
             assert!(admission.users.add(name.as_bytes(), password.as_bytes()), "a user");
         }
-        let place = admission.ledger.place_of(settings.peer.address, now.instant, |_| false);
+        let place = admission.ledger.place_of(settings.peer.origin, now.instant, |_| false);
         let session = Session::new(settings.peer, place, &now, &config, &mut buffer(&mut output));
         Self {
             blocks_free: store.blocks_free(),
@@ -259,7 +259,7 @@ impl World {
             return Err(format!("{} of {} blocks are free", self.store.blocks_free(), self.blocks_free));
         }
         let envelope = Envelope {
-            client: self.peer.address,
+            client: self.peer.origin,
             client_name: heapless::Vec::new(),
             protocol: Protocol::Smtp,
             arrival: self.now.wall,
@@ -318,6 +318,8 @@ impl Settings {
                 settings.users.push((name.to_owned(), password.to_owned()));
             } else if line == "!completed" {
                 settings.is_completed = true;
+            } else if let Some(uid) = line.strip_prefix("!client uid ") {
+                settings.peer = Peer::local(uid.parse().expect("a number"));
             } else if let Some(client) = line.strip_prefix("!client ") {
                 let address = client.trim_end_matches(" on-link");
                 settings.peer = Peer::new(address.parse().expect("an address"), address != client);

@@ -1,6 +1,7 @@
 //! Messages whose every octet follows from their number: whatever the spool mixes up, comes to light.
 use core::net::{IpAddr, Ipv4Addr};
 
+use postern::smtp::trace::Origin;
 use postern::spool::{Device, Envelope, MessageIndex, Notify, Protocol, Reader, Recipient, Store};
 use postern::time::Wall;
 
@@ -18,7 +19,7 @@ pub(crate) struct Shape {
 /// The envelope of message `number`.
 pub(crate) fn envelope(number: u32) -> Envelope {
     Envelope {
-        client: IpAddr::V4(Ipv4Addr::from(0x0a00_0000 + number)),
+        client: origin(number),
         client_name: text(&format!("device-{number:06}.example")),
         protocol: if number.is_multiple_of(2) { Protocol::Esmtp } else { Protocol::Smtp },
         arrival: Wall { unix_s: 1_700_000_000 + u64::from(number), is_trusted: number.is_multiple_of(3) },
@@ -27,6 +28,13 @@ pub(crate) fn envelope(number: u32) -> Envelope {
         utf8: number.is_multiple_of(7),
         ret: (number % 3) as u8,
         envid: text(&format!("ENVID{number:06}")),
+    }
+}
+
+fn origin(number: u32) -> Origin {
+    match number % 4 {
+        0 => Origin::User(number),
+        _ => Origin::Address(Ipv4Addr::from(0x0a00_0000 + number).into()),
     }
 }
 
@@ -63,8 +71,11 @@ pub(crate) enum Found {
 pub(crate) fn identify<D: Device>(store: &mut Store<D>, index: MessageIndex) -> Found {
     let mut reader = Reader::new();
     let Ok(envelope_found) = reader.open(store, index) else { return Found::Damaged };
-    let IpAddr::V4(client) = envelope_found.client else { return Found::Mixed("client".into()) };
-    let number = u32::from(client).wrapping_sub(0x0a00_0000);
+    let number = match envelope_found.client {
+        Origin::Address(IpAddr::V4(client)) => u32::from(client).wrapping_sub(0x0a00_0000),
+        Origin::Address(IpAddr::V6(_)) => return Found::Mixed("client".into()),
+        Origin::User(uid) => uid,
+    };
     if envelope_found != envelope(number) {
         return Found::Mixed(format!("envelope of m{number}: {envelope_found:?}"));
     }

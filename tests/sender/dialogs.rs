@@ -152,7 +152,7 @@ fn a_bare_name_becomes_an_address_literal() {
         let mut rig = Rig::new(usize::MAX);
         rig.session.lost();
         rig.config.hostname = "router".to_string();
-        rig.session.connected(&rig.now, local.parse().unwrap(), &rig.config);
+        rig.session.connected(&rig.now, 0, local.parse().unwrap(), &rig.config);
         rig.say(b"220 a\r\n");
         assert_eq!(rig.written, format!("EHLO {argument}\r\n").as_bytes());
     }
@@ -163,7 +163,7 @@ fn a_bare_name_becomes_an_address_literal() {
 fn a_discarded_extension_is_not_used() {
     let mut rig = Rig::new(usize::MAX);
     rig.message(&envelope(), ONE, BODY);
-    rig.config.smarthost.discard = vec!["PIPELINING".to_string()];
+    rig.config.smarthosts[0].discard = vec!["PIPELINING".to_string()];
     rig.play(
         "S: 220 a
         C: EHLO relay.site.example

@@ -36,7 +36,7 @@ use crate::disk::Disk;
 /// What a new rig says of a message unless told otherwise.
 pub(crate) fn envelope() -> Envelope {
     Envelope {
-        client: "192.0.2.7".parse().expect("an address"),
+        client: "192.0.2.7".parse::<std::net::IpAddr>().expect("an address").into(),
         client_name: heapless::Vec::from_slice(b"camera").expect("a short name"),
         protocol: Protocol::Esmtp,
         arrival: Wall { unix_s: 1_795_510_800, is_trusted: true },
@@ -118,7 +118,7 @@ impl Rig {
         self.output.1 = Window::default();
         self.written.clear();
         self.is_closing = false;
-        self.session.connected(&self.now, "192.0.2.1".parse().expect("an address"), &self.config);
+        self.session.connected(&self.now, 0, "192.0.2.1".parse().expect("an address"), &self.config);
     }
 
     /// Spools a message.

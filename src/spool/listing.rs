@@ -1,0 +1,107 @@
+//! What the spool holds, one message after the other, and how one leaves on the administrator's word.
+//!
+//! A listing goes by ids, which only ever rise: it shows what it shows once, oldest first, whatever comes and
+//! goes meanwhile, and what came after its start is left out, so that it ends.
+
+use super::layout::Read;
+use super::table::State;
+use super::{Device, MessageId, MessageIndex, Refusal, Store};
+
+/// A message of a listing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// Its place.
+    pub message: MessageIndex,
+    /// Its name. A damaged one may have another message's.
+    pub id: MessageId,
+    /// It was set aside: nothing else is known of it.
+    pub is_aside: bool,
+}
+
+impl<D: Device> Store<D> {
+    /// The first durable or damaged message behind `after`, or of all, with an id below `before`. Looks at
+    /// all messages.
+    pub fn next_listed(&self, after: Option<Listed>, before: MessageId) -> Option<Listed> {
+        let key = |listed: &Listed| (listed.id, listed.message);
+        let after = after.as_ref().map(key);
+        self.table
+            .iter()
+            .filter(|(_, entry)| matches!(entry.state, State::Live | State::Aside))
+            .map(|(message, entry)| Listed { message, id: entry.id, is_aside: entry.state == State::Aside })
+            .filter(|listed| after.is_none_or(|after| key(listed) > after) && listed.id < before)
+            .min_by_key(key)
+    }
+
+    /// The durable or damaged messages of this id: one, but for damage.
+    pub fn find(&self, id: MessageId) -> impl Iterator<Item = Listed> + '_ {
+        self.table
+            .iter()
+            .filter(move |(_, entry)| entry.id == id && matches!(entry.state, State::Live | State::Aside))
+            .map(move |(message, entry)| Listed { message, id, is_aside: entry.state == State::Aside })
+    }
+
+    /// True while `listed` is as it was.
+    pub fn is_there(&self, listed: Listed) -> bool {
+        let entry = self.table.entry(listed.message);
+        let state = if listed.is_aside { State::Aside } else { State::Live };
+        entry.id == listed.id && entry.state == state
+    }
+
+    /// The id of the next draft: all that are there are below it.
+    pub fn next_id(&self) -> MessageId {
+        MessageId { epoch: self.superblock.epoch, counter: self.ids }
+    }
+
+    /// Messages and blocks in the way of others: how many are set aside, as far as the table knows.
+    pub fn aside_count(&self) -> u32 {
+        self.table.iter().filter(|(_, entry)| entry.state == State::Aside).count() as u32
+    }
+
+    /// Messages in any state, of [`crate::limits::QUEUED_MESSAGES`].
+    pub fn message_count(&self) -> u32 {
+        self.table.count()
+    }
+
+    /// The message leaves although recipients wait: its tombstone is written now, or owed. It is gone for
+    /// good when [`Store::has_durable_frees`] says so after the next [`Store::commit`].
+    pub fn remove(&mut self, message: MessageIndex) {
+        let entry = self.table.entry(message);
+        assert!(entry.state == State::Live && !entry.is_owned);
+        self.free(message);
+        self.flush_at = Some(self.now);
+    }
+
+    /// True when no free waits for its write or for a sync.
+    pub fn has_durable_frees(&self) -> bool {
+        self.frees_owed == 0 && !self.table.has_freed()
+    }
+
+    /// A damaged message leaves, durably. Its blocks are free after the next start: what else is left of it
+    /// is found then.
+    ///
+    /// # Errors
+    /// The disk did not do it; the message stays.
+    pub fn remove_aside(&mut self, message: MessageIndex) -> Result<(), Refusal> {
+        let entry = self.table.entry(message);
+        assert!(entry.state == State::Aside);
+        if self.is_failing() {
+            return Err(Refusal::Failing);
+        }
+        // A tombstone frees all that has its id. That of a broken head may be a living message's: only the
+        // block is blanked then.
+        let is_sound = matches!(self.read_scratch(entry.head), Read::Sound(header) if header.id == entry.id);
+        let tombstone_of = (is_sound && !self.table.is_live(entry.id)).then_some(entry.id);
+        if let Err(error) = self.write_freed(entry.head, tombstone_of) {
+            log::error!("spool: removing damaged {} failed: {error}", entry.id);
+            return Err(Refusal::Failing);
+        }
+        if !self.sync() {
+            return Err(Refusal::Failing);
+        }
+        // An older head that could not be blanked is dead all the same; its place in the table is another's
+        // soon.
+        self.superseded.retain(|superseded| superseded.message != message);
+        self.table.vacate(message);
+        Ok(())
+    }
+}

@@ -1,0 +1,8 @@
+//! What an administrator asks of a running relay, and what it answers.
+
+#[path = "control/removal.rs"]
+mod removal;
+#[path = "control/world.rs"]
+mod world;
+
+mod disk;
