@@ -95,10 +95,8 @@ fn read(files: &KeyPair) -> Result<Server, Fault> {
     };
     let certificate = content("certificate", Readers::All)?;
     let key = content("key", Readers::Few)?;
-    let server = Server::new(&certificate, &key).map_err(|fault| match fault {
-        KeyPairFault::NoCertificate => ("certificate", fault),
-        fault => ("key", fault),
-    })?;
+    let server = Server::new(&certificate, &key)
+        .map_err(|fault| (if fault == KeyPairFault::NoCertificate { "certificate" } else { "key" }, fault))?;
     let wall = clock::now().wall;
     if wall.is_trusted && server.has_expired(wall.unix_s) {
         log::warn!("listener_tls.certificate: {}: has expired", files.certificate.display());

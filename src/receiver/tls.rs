@@ -109,8 +109,10 @@ impl Session {
 
     /// RFC 3207 4: in a session that has said EHLO, and in no transaction.
     pub(super) fn starttls<D: Device>(&self, state: State, turn: &mut Turn<D>) -> State {
+        if self.is_tls {
+            return unchanged(state, reply::C503_TLS_ALREADY, turn);
+        }
         match state {
-            state if self.is_tls => unchanged(state, reply::C503_TLS_ALREADY, turn),
             State::Ready if self.service == Service::Extended => State::TlsAsked(Begin::Command),
             state @ (State::Transaction(_) | State::Chunks(_)) => {
                 unchanged(state, reply::C503_TLS_IN_TRANSACTION, turn)

@@ -84,10 +84,14 @@ impl Server {
             .expect("the provider has cipher suites for both versions")
             .with_no_client_auth()
             .with_single_cert(chain, key)
-            .map_err(|error| match error {
-                Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => KeyPairFault::Mismatch,
-                Error::InvalidCertificate(_) => KeyPairFault::NoCertificate,
-                _ => KeyPairFault::Unusable,
+            .map_err(|error| {
+                if error == Error::InconsistentKeys(InconsistentKeys::KeyMismatch) {
+                    KeyPairFault::Mismatch
+                } else if matches!(error, Error::InvalidCertificate(_)) {
+                    KeyPairFault::NoCertificate
+                } else {
+                    KeyPairFault::Unusable
+                }
             })?;
         config.send_tls13_tickets = 0;
         Ok(Self { config: Arc::new(config), not_after })
