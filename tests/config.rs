@@ -182,7 +182,7 @@ fn unknown_and_misplaced_keys_are_refused() {
         refusal_of_top("admin = \"a@example.com\"\nhostnam = \"router\""),
         "postern.toml:2: hostnam: is not a key of this version; allowed here: hostname, admin, domain, \
          log, log_to, listen, allow, relay_to, announce, smarthost, spool, retry, limits, quirks, clock, \
-         sender, aliases, listener_tls, users"
+         sender, aliases, submit, listener_tls, users"
     );
     assert_eq!(
         refusal_below("[spool]\npath = \"/s\"\nsise = 5"),
@@ -228,7 +228,6 @@ fn what_is_not_built_is_refused() {
         ("run_as = \"postern\"", "run_as"),
         ("log_to = \"syslog\"", "log_to"),
         ("control.path = \"/run/c\"", "control"),
-        ("submit.path = \"/run/s\"", "submit"),
         ("sender.envelope = \"a@example.com\"", "sender.envelope"),
     ];
     for (line, key) in top {

@@ -64,7 +64,7 @@ pub(super) const KEYS: &[Key] = &[
     built("", "sender"),
     built("", "aliases"),
     later("", "control", NO_SOCKET),
-    later("", "submit", NO_SOCKET),
+    built("", "submit"),
     built("", "listener_tls"),
     built("", "users"),
     built("smarthost", "host"),
@@ -107,7 +107,7 @@ pub(super) const KEYS: &[Key] = &[
     later("sender", "header_from", NO_REWRITING),
     built("sender", "hide_received"),
     later("control", "path", NO_SOCKET),
-    later("submit", "path", NO_SOCKET),
+    built("submit", "path"),
     built("listener_tls", "certificate"),
     built("listener_tls", "key"),
 ];

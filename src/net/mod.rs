@@ -5,6 +5,7 @@ pub mod clock;
 mod connection;
 pub mod dial;
 mod downstream;
+mod entrance;
 mod event_loop;
 pub mod hosts;
 mod lines;
@@ -12,9 +13,11 @@ mod listener;
 pub mod on_link;
 pub mod resolver;
 mod secret;
+mod socket_file;
 mod tls;
 mod upstream;
 mod users;
+mod wire;
 
 use std::io::{Error, ErrorKind};
 use std::path::PathBuf;
@@ -40,6 +43,15 @@ pub enum StartError {
     Listen {
         /// Which.
         listen: Listen,
+        /// Why.
+        error: Error,
+    },
+    /// A socket for programs of this machine can't be opened where it was asked for.
+    Socket {
+        /// The key that names it.
+        key: &'static str,
+        /// Its path.
+        path: PathBuf,
         /// Why.
         error: Error,
     },
@@ -93,6 +105,19 @@ impl core::fmt::Display for StartError {
                     None => write!(f, "{error}"),
                 }
             }
+            Self::Socket { key, path, error } => {
+                write!(f, "{key}: {}: ", path.display())?;
+                let hint = [
+                    (ErrorKind::AddrInUse, "in use by another process; stop that one, or set another path"),
+                    (ErrorKind::AlreadyExists, "not a socket, and left alone; set another path"),
+                    (ErrorKind::NotFound, "its folder can't be made; make it, or set another path"),
+                    (ErrorKind::PermissionDenied, "not permitted; start as root, or set another path"),
+                ];
+                match hint.iter().find(|(kind, _)| *kind == error.kind()) {
+                    Some((_, hint)) => f.write_str(hint),
+                    None => write!(f, "{error}"),
+                }
+            }
             Self::User { name, path, what } => write!(f, "users.{name}: {}: {what}", path.display()),
             Self::KeyPair { key, path, fault } => {
                 write!(f, "listener_tls.{key}: {}: {fault}", path.display())
@@ -112,6 +137,7 @@ impl StartError {
             Self::Spool { error: OpenError::NotAFile | OpenError::Volatile, .. } => 78,
             Self::Spool { error: OpenError::Io(error), .. } if error.kind() == ErrorKind::NotFound => 78,
             Self::Listen { .. }
+            | Self::Socket { .. }
             | Self::User { .. }
             | Self::KeyPair { .. }
             | Self::Trust(_)
