@@ -1,7 +1,7 @@
 //! What is listened on, and what is offered there: TLS (RFC 3207, RFC 8314) and AUTH (RFC 4954).
 //!
-//! Passwords travel in clear only where a listener says so by name. TLS needs a certificate, and a place among
-//! the board's connections with TLS that the smarthost leaves.
+//! Passwords travel in clear only where a listener says so by name. TLS needs a certificate, and a place
+//! among the board's connections with TLS, of which the smarthosts take theirs first.
 
 use core::fmt;
 use core::net::{Ipv6Addr, SocketAddr};
