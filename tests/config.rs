@@ -181,8 +181,8 @@ fn unknown_and_misplaced_keys_are_refused() {
     assert_eq!(
         refusal_of_top("admin = \"a@example.com\"\nhostnam = \"router\""),
         "postern.toml:2: hostnam: is not a key of this version; allowed here: hostname, admin, domain, \
-         log, log_to, listen, allow, relay_to, announce, smarthost, spool, retry, limits, quirks, clock, \
-         sender, aliases, submit, listener_tls, users"
+         run_as, log, log_to, listen, allow, relay_to, announce, smarthost, spool, retry, limits, quirks, \
+         clock, sender, aliases, submit, listener_tls, users"
     );
     assert_eq!(
         refusal_below("[spool]\npath = \"/s\"\nsise = 5"),
@@ -225,7 +225,6 @@ fn the_first_mistake_is_named() {
 #[test]
 fn what_is_not_built_is_refused() {
     let top = [
-        ("run_as = \"postern\"", "run_as"),
         ("log_to = \"syslog\"", "log_to"),
         ("control.path = \"/run/c\"", "control"),
         ("sender.envelope = \"a@example.com\"", "sender.envelope"),

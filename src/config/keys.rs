@@ -2,7 +2,7 @@
 //!
 //! The list is the file's contract: a key that is not here is a mistake in the file, and a key that is here
 //! but not built in this version is refused with its reason, because a setting that is silently without
-//! effect (a privilege drop, a login of clients) is worse than a relay that doesn't start.
+//! effect (a rewriting, a certificate of ours) is worse than a relay that doesn't start.
 
 /// What this version does with a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,14 +41,7 @@ pub(super) const KEYS: &[Key] = &[
     built("", "hostname"),
     built("", "admin"),
     built("", "domain"),
-    later(
-        "",
-        "run_as",
-        Standing::Later(
-            "this version doesn't change its user; leave it out \
-             and let procd or systemd start it as that user",
-        ),
-    ),
+    built("", "run_as"),
     built("", "log"),
     built("", "log_to"),
     built("", "listen"),

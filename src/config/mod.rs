@@ -8,6 +8,7 @@
 mod file;
 mod keys;
 mod listener;
+mod run_as;
 mod smarthost;
 mod values;
 
@@ -22,6 +23,7 @@ use crate::{limits, smtp};
 use file::{File, Table};
 
 pub use listener::{Auth, KeyPair, Listen, Listener, ListenerTls};
+pub use run_as::RunAs;
 pub use smarthost::{Login, Mechanism, SecretFile, Smarthost, TlsPolicy, USER_OCTETS_MAX};
 
 /// The file that is read when none is named.
@@ -66,6 +68,8 @@ pub struct Config {
     pub admin: Option<String>,
     /// What unqualified addresses of our own devices are completed with.
     pub domain: Option<String>,
+    /// Whom to become once the ports are bound.
+    pub run_as: Option<RunAs>,
     /// What the receiver listens on, and what it offers there.
     pub listen: Vec<Listener>,
     /// Who may relay.
@@ -285,6 +289,7 @@ impl Config {
         Ok(Self {
             admin: top.read("admin", values::mailbox)?,
             domain: top.read("domain", values::domain)?,
+            run_as: top.read("run_as", run_as::run_as)?,
             relay_to: top.read_list("relay_to", RELAY_TO_COUNT_MAX, values::relay_to)?.unwrap_or_default(),
             aliases: file.table(root, "aliases").read_all(ALIASES_COUNT_MAX, values::alias)?,
             listener_tls,

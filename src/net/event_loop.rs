@@ -20,7 +20,7 @@ use super::entrance::{ENTRANCES_MAX, Entrance};
 use super::resolver::{NAMES_MAX, NameIndex, Resolver, Source};
 use super::upstream::Upstream;
 use super::wire::Wire;
-use super::{StartError, clock, users};
+use super::{StartError, clock, privileges, users};
 use crate::config::Config;
 use crate::limits::{RECEIVER_SESSIONS, SENDER_CONNECTIONS};
 use crate::receiver::Peer;
@@ -97,19 +97,22 @@ impl EventLoop {
     /// # Errors
     /// What of the configuration can't be had from the system.
     pub fn start(config: Config) -> Result<Self, StartError> {
+        let identity = privileges::identity(config.run_as.as_ref())?;
+        let poll = Poll::new().map_err(StartError::System)?;
+        let entrance = Entrance::open(&config, poll.registry(), ENTRANCES)?;
+        // All else is opened as the one who will have to open it again.
+        privileges::give_up(identity.as_ref(), &config.spool.path)?;
         let now = clock::now();
         let upstream = Upstream::new(&config)?;
         let downstream = Downstream::new(&config)?;
+        let users = users::read(&config.users)?;
         let blocks = u32::try_from(config.spool.octets / BLOCK_OCTETS as u64).unwrap_or(u32::MAX);
         let start = Start { blocks, seed: clock::seed(), now: now.instant };
         let (spool, recovery) = start_at(&config.spool.path, config.spool.volatile, start)
             .map_err(|error| StartError::Spool { path: config.spool.path.clone(), error })?;
-        let poll = Poll::new().map_err(StartError::System)?;
         let mut signals = Signals::new([SIGTERM, SIGINT, SIGUSR1]).map_err(StartError::System)?;
         poll.registry().register(&mut signals, SIGNALS, Interest::READABLE).map_err(StartError::System)?;
         upstream.watch_clock(poll.registry(), CLOCK).map_err(StartError::System)?;
-        let users = users::read(&config.users)?;
-        let entrance = Entrance::open(&config, poll.registry(), ENTRANCES)?;
         let addresses = entrance.addresses().map_err(StartError::System)?;
         // Told only now, so that a start that is refused says one line, its reason.
         log::info!(
@@ -123,6 +126,10 @@ impl EventLoop {
         );
         for address in &addresses {
             log::info!("listening address={address}");
+        }
+        if let Some(error) = entrance.no_submission() {
+            let path = config.submit.path.display();
+            log::warn!("no submission socket at {path}, sendmail doesn't reach this relay: {error}");
         }
         let slot = |_| Slot { link: Link::None, generation: 0, is_runnable: false };
         let smarthosts = config.smarthosts.iter();

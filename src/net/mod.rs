@@ -11,6 +11,7 @@ pub mod hosts;
 mod lines;
 mod listener;
 pub mod on_link;
+pub mod privileges;
 pub mod resolver;
 mod secret;
 mod socket_file;
@@ -82,6 +83,8 @@ pub enum StartError {
         /// What is wrong with it.
         fault: SecretFault,
     },
+    /// There is no such user to become, or no way to.
+    RunAs(&'static str),
     /// The kernel refuses something that nothing can be done without.
     System(Error),
 }
@@ -122,6 +125,7 @@ impl core::fmt::Display for StartError {
             Self::KeyPair { key, path, fault } => {
                 write!(f, "listener_tls.{key}: {}: {fault}", path.display())
             }
+            Self::RunAs(what) => write!(f, "run_as: {what}"),
             Self::Trust(error) => write!(f, "{error}"),
             Self::Secret { path, fault } => write!(f, "smarthost: {}: {fault}", path.display()),
             Self::System(error) => write!(f, "{error}"),
@@ -140,6 +144,7 @@ impl StartError {
             | Self::Socket { .. }
             | Self::User { .. }
             | Self::KeyPair { .. }
+            | Self::RunAs(_)
             | Self::Trust(_)
             | Self::Secret { .. } => 78,
             Self::Spool { .. } | Self::System(_) => 74,
