@@ -24,8 +24,6 @@ pub(super) struct Key {
     pub(super) standing: Standing,
 }
 
-const NO_REWRITING: Standing =
-    Standing::Later("this version doesn't rewrite mail on its way out; leave it out");
 const NO_SOCKET: Standing = Standing::Later("this version has no such socket yet; leave it out");
 
 const fn built(table: &'static str, name: &'static str) -> Key {
@@ -96,8 +94,8 @@ pub(super) const KEYS: &[Key] = &[
     built("quirks", "missing_fields"),
     built("quirks", "bare_lf"),
     built("clock", "untrusted"),
-    later("sender", "envelope", NO_REWRITING),
-    later("sender", "header_from", NO_REWRITING),
+    built("sender", "envelope"),
+    built("sender", "header_from"),
     built("sender", "hide_received"),
     later("control", "path", NO_SOCKET),
     built("submit", "path"),

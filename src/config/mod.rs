@@ -82,6 +82,10 @@ pub struct Config {
     pub listener_tls: Option<KeyPair>,
     /// Who may log in where AUTH is offered.
     pub users: Vec<User>,
+    /// The reverse-path that mail leaves with instead of its own, unless that is null.
+    pub sender_envelope: Option<String>,
+    /// The address that stands in From when mail leaves.
+    pub sender_header_from: Option<String>,
     /// The names of our own network are kept out of Received (seed 7.5).
     pub hide_received: bool,
     /// Where the mail goes, the preferred one first; at least one, at most [`limits::SMARTHOSTS`].
@@ -283,6 +287,7 @@ impl Config {
         let listener_tls = listener::key_pair(&tls, &top, &listen, smarthost::tls_connections(&smarthosts))?;
         let spool = spool(&file.table(root, "spool"))?;
         let limits = limits(&file.table(root, "limits"), spool.octets)?;
+        let sender = file.table(root, "sender");
         let control_path = file.table(root, "control").read("path", values::socket_path)?;
         let clock = file.table(root, "clock");
         let clock = clock.read("untrusted", |value| values::choice(value, &["wait", "ignore-dates"]))?;
@@ -294,7 +299,9 @@ impl Config {
             aliases: file.table(root, "aliases").read_all(ALIASES_COUNT_MAX, values::alias)?,
             listener_tls,
             users,
-            hide_received: file.table(root, "sender").read("hide_received", values::truth)?.unwrap_or(false),
+            sender_envelope: sender.read("envelope", values::mailbox)?,
+            sender_header_from: sender.read("header_from", values::mailbox)?,
+            hide_received: sender.read("hide_received", values::truth)?.unwrap_or(false),
             allow: allow.unwrap_or_else(|| vec![Network::Loopback, Network::OnLink]),
             announce: top.read("announce", values::truth)?.unwrap_or(true),
             log: top.read("log", values::log_filter)?.unwrap_or_else(|| "info".to_owned()),

@@ -23,7 +23,7 @@ impl<D: Device> Relay<D> {
     pub(super) fn begin_notice(&mut self, now: &Now, at: usize, message: MessageIndex) -> Result<(), Damage> {
         let id = self.spool.facts(message).id;
         let session = &mut self.senders[at].session;
-        let subject = session.open_notice(message, &mut self.spool)?;
+        let subject = session.open_notice(message, now, &mut self.spool)?;
         let destination = match subject.recipients {
             0 => Destination::Nowhere("nobody asked for it"),
             _ => queue::destination(subject.reverse_path, &self.config),
