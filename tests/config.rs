@@ -235,8 +235,8 @@ fn what_is_not_built_is_refused() {
         let refusal = refusal_below(line);
         assert!(refusal.starts_with(&format!("postern.toml:4: {key}: ")), "{refusal}");
     }
-    let refusal_of_key = refusal_below("[listener_tls]\nkey = \"/k\"");
-    assert!(refusal_of_key.starts_with("postern.toml:4: listener_tls: this version"), "{refusal_of_key}");
+    let refusal_of_key = refusal_below("[control]\npath = \"/c\"");
+    assert!(refusal_of_key.starts_with("postern.toml:4: control: this version"), "{refusal_of_key}");
     assert_eq!(
         refusal("smarthost = []\n"),
         "postern.toml:1: smarthost: is not a table; write [smarthost] on a line and its keys below"
