@@ -182,7 +182,7 @@ fn unknown_and_misplaced_keys_are_refused() {
         refusal_of_top("admin = \"a@example.com\"\nhostnam = \"router\""),
         "postern.toml:2: hostnam: is not a key of this version; allowed here: hostname, admin, domain, \
          run_as, log, log_to, listen, allow, relay_to, announce, smarthost, spool, retry, limits, quirks, \
-         clock, sender, aliases, submit, listener_tls, users"
+         clock, sender, aliases, control, submit, listener_tls, users"
     );
     assert_eq!(
         refusal_below("[spool]\npath = \"/s\"\nsise = 5"),
@@ -224,7 +224,7 @@ fn the_first_mistake_is_named() {
 /// What would be silently without effect is refused.
 #[test]
 fn what_is_not_built_is_refused() {
-    let top = [("log_to = \"syslog\"", "log_to"), ("control.path = \"/run/c\"", "control")];
+    let top = [("log_to = \"syslog\"", "log_to")];
     for (line, key) in top {
         let refusal = refusal_of_top(line);
         assert!(refusal.starts_with(&format!("postern.toml:1: {key}: ")), "{refusal}");
@@ -235,8 +235,6 @@ fn what_is_not_built_is_refused() {
         let refusal = refusal_below(line);
         assert!(refusal.starts_with(&format!("postern.toml:4: {key}: ")), "{refusal}");
     }
-    let refusal_of_key = refusal_below("[control]\npath = \"/c\"");
-    assert!(refusal_of_key.starts_with("postern.toml:4: control: this version"), "{refusal_of_key}");
     assert_eq!(
         refusal("smarthost = []\n"),
         "postern.toml:1: smarthost: is not a table; write [smarthost] on a line and its keys below"
