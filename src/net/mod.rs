@@ -11,6 +11,7 @@ mod event_loop;
 pub mod hosts;
 mod lines;
 mod listener;
+pub mod log_lines;
 pub mod on_link;
 pub mod privileges;
 pub mod resolver;
