@@ -1,5 +1,6 @@
 //! A mail transaction up to the reply to DATA (RFC 5321 3.3, 4.1.1.2 to 4.1.1.4), in one flight where the
-//! smarthost offers PIPELINING (RFC 2920), else command by command.
+//! smarthost offers PIPELINING (RFC 2920), else command by command. Where it offers CHUNKING (RFC 3030), too,
+//! that flight ends with BDAT and all of the message, so that a message costs one round trip.
 //!
 //! RCPT commands are written as the output has room, while replies are read: with any number of recipients
 //! neither side waits for the other for ever. Each transaction settles or postpones its recipients one by
@@ -7,9 +8,9 @@
 //! 4.5.3.1.8 and 4.5.3.1.10). Each transaction decides on one recipient at least, so that their number is
 //! bounded.
 use super::Fault;
-use super::mail_data::MailData;
+use super::mail_data::{MailData, is_of_the_command};
 use super::reason::{FORWARD_PATH, NO_8BITMIME, NO_SMTPUTF8, REVERSE_PATH, TOO_LARGE};
-use super::session::{COMMAND_OCTETS_MAX, Session, State, Stop};
+use super::session::{COMMAND_OCTETS_MAX, Chunks, Session, State, Stop};
 use crate::buffer::Buffer;
 use crate::config::Config;
 use crate::limits::PATH_OCTETS_MAX;
@@ -17,6 +18,10 @@ use crate::smtp::dsn;
 use crate::smtp::reply_reader::Severity;
 use crate::spool::{Device, Recipient, Store};
 use crate::time::Duration;
+
+/// Octets of mail data that are sent in one flight with MAIL and RCPT, at most: if nobody gets them they are
+/// sent in vain.
+const UNASKED_OCTETS_MAX: u64 = 64 * 1024;
 
 /// What is to be written next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +44,12 @@ pub(super) struct Transaction {
     is_mail_awaited: bool,
     /// RCPT commands without a reply.
     recipients_awaited: u16,
+    /// DATA or BDAT was written and not answered.
     is_data_awaited: bool,
+    /// It is BDAT.
+    is_chunk: bool,
+    /// What is still to be written behind BDAT.
+    chunk: Option<MailData>,
     /// MAIL was accepted.
     is_open: bool,
     /// MAIL was refused.
@@ -63,6 +73,8 @@ impl Transaction {
         is_mail_awaited: false,
         recipients_awaited: 0,
         is_data_awaited: false,
+        is_chunk: false,
+        chunk: None,
         is_open: false,
         is_refused: false,
         is_full: false,
@@ -81,18 +93,33 @@ impl Transaction {
         Self::NEW
     }
 
-    /// RFC 5321 4.5.3.2.2 to 4.5.3.2.4.
-    pub(super) const fn timeout(&self) -> Duration {
-        let is_data_next = self.is_data_awaited
-            && !self.is_rset_awaited
-            && !self.is_mail_awaited
-            && self.recipients_awaited == 0;
-        Duration::from_min(if is_data_next { 2 } else { 5 })
+    /// RFC 5321 4.5.3.2.2 to 4.5.3.2.5.
+    pub(super) fn timeout(&self) -> Duration {
+        if self.chunk.is_some() {
+            return MailData::TIMEOUT;
+        }
+        Duration::from_min(if self.is_data_next() && !self.is_chunk { 2 } else { 5 })
     }
 
     /// DATA was written and not answered.
     pub(super) const fn is_data_awaited(&self) -> bool {
-        self.is_data_awaited
+        self.is_data_awaited && !self.is_chunk
+    }
+
+    /// BDAT was written and not answered.
+    pub(super) const fn is_chunk_awaited(&self) -> bool {
+        self.is_data_awaited && self.is_chunk
+    }
+
+    /// Octets are still to be written behind BDAT.
+    pub(super) const fn is_in_chunk(&self) -> bool {
+        self.chunk.is_some()
+    }
+
+    /// The reply to DATA or BDAT is the next one.
+    const fn is_data_next(&self) -> bool {
+        let is_another = self.is_rset_awaited || self.is_mail_awaited || self.recipients_awaited > 0;
+        self.is_data_awaited && !is_another
     }
 
     const fn is_awaiting(&self) -> bool {
@@ -128,7 +155,7 @@ impl Session {
     ) -> Result<bool, Stop> {
         let mut has_written = false;
         while output.room() >= COMMAND_OCTETS_MAX
-            && (self.extensions.pipelining || !transaction.is_awaiting())
+            && (!transaction.is_awaiting() || self.may_go_on(&transaction))
             && transaction.step != Step::Wait
         {
             has_written = true;
@@ -172,17 +199,51 @@ impl Session {
                     }
                     let is_for_nobody = transaction.accepted == 0 && !transaction.is_awaiting();
                     if !transaction.is_refused && transaction.asked > 0 && !is_for_nobody {
-                        output.append(b"DATA\r\n");
-                        self.replies_awaited += 1;
-                        transaction.is_data_awaited = true;
+                        self.write_data(&mut transaction, output);
                     }
                     transaction.step = Step::Wait;
                 }
                 Step::Wait => unreachable!("the loop ends there"),
             }
         }
+        if let Some(mail_data) = &mut transaction.chunk {
+            let had = output.len();
+            // Should it break here, nothing else may be written.
+            self.state = State::Transaction(Transaction { chunk: Some(*mail_data), ..transaction });
+            let has_ended = self.write_octets(mail_data, config, output, spool)?;
+            has_written |= output.len() > had || has_ended;
+            if has_ended {
+                transaction.chunk = None;
+            }
+        }
         self.go_on(transaction);
         Ok(has_written)
+    }
+
+    /// True when the next command may be written though a reply is awaited. Much mail data is held back until
+    /// somebody is known to get it.
+    fn may_go_on(&self, transaction: &Transaction) -> bool {
+        let is_much = self.uses_chunks() && self.octets > UNASKED_OCTETS_MAX;
+        self.extensions.pipelining && !(transaction.step == Step::Data && is_much)
+    }
+
+    /// A message leaves in a chunk where the smarthost takes it so; of a notice nobody knows the octets before.
+    fn uses_chunks(&self) -> bool {
+        let is_offered = self.extensions.chunking && self.chunks[self.smarthost] != Chunks::Refused;
+        is_offered && !self.record.is_notice()
+    }
+
+    fn write_data(&mut self, transaction: &mut Transaction, output: &mut Buffer<'_>) {
+        if self.uses_chunks() {
+            core::fmt::write(output, format_args!("BDAT {} LAST\r\n", self.octets))
+                .expect("the room of a command was there");
+            transaction.is_chunk = true;
+            transaction.chunk = Some(MailData::chunk(self.octets));
+        } else {
+            output.append(b"DATA\r\n");
+        }
+        self.replies_awaited += 1;
+        transaction.is_data_awaited = true;
     }
 
     /// The reverse-path that the message leaves with: of `sender.envelope`, but a null one stays null.
@@ -282,6 +343,9 @@ impl Session {
                 self.recipient_reply(&mut transaction, code, severity)?;
             }
         } else if transaction.is_data_awaited {
+            if transaction.is_chunk {
+                return self.early_chunk_reply(transaction, code, severity);
+            }
             transaction.is_data_awaited = false;
             return self.data_reply(transaction, code, severity);
         } else {
@@ -355,6 +419,30 @@ impl Session {
         Ok(())
     }
 
+    /// A reply to BDAT before all of the chunk is written. Where nobody gets it, the rest is sent for the
+    /// smarthost to drop it.
+    fn early_chunk_reply(
+        &mut self,
+        mut transaction: Transaction,
+        code: u16,
+        severity: Severity,
+    ) -> Result<(), Stop> {
+        let is_void = transaction.accepted == 0;
+        match severity {
+            Severity::Completion | Severity::Intermediate => return Err(Stop::Fault(Fault::Protocol)),
+            Severity::Transient | Severity::Permanent if is_void => {}
+            Severity::Permanent if is_of_the_command(code) => return Err(Stop::NoChunks),
+            Severity::Transient | Severity::Permanent => {
+                self.refuse_accepted(code, severity)?;
+                return Err(Stop::RefusedEarly);
+            }
+        }
+        transaction.is_data_awaited = false;
+        self.is_reset_owed = true;
+        self.go_on(transaction);
+        Ok(())
+    }
+
     /// DATA or the mail data was refused, for all accepted recipients.
     pub(super) fn refuse_accepted(&mut self, code: u16, severity: Severity) -> Result<(), Stop> {
         refusal_of_the_message(code, severity)?;
@@ -369,7 +457,12 @@ impl Session {
     /// Keeps the transaction going, or concludes it when there is neither a command nor a reply to come.
     fn go_on(&mut self, transaction: Transaction) {
         self.state = State::Transaction(transaction);
-        if transaction.step == Step::Wait && !transaction.is_awaiting() {
+        if transaction.step != Step::Wait || transaction.is_in_chunk() {
+            return;
+        }
+        if transaction.is_data_next() && transaction.is_chunk {
+            self.state = State::Verdict { is_void: transaction.accepted == 0, is_chunk: true };
+        } else if !transaction.is_awaiting() {
             self.is_reset_owed |= transaction.is_open;
             self.conclude();
         }
