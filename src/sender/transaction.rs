@@ -227,7 +227,8 @@ impl Session {
         self.extensions.pipelining && !(transaction.step == Step::Data && is_much)
     }
 
-    /// A message leaves in a chunk where the smarthost takes it so; of a notice nobody knows the octets before.
+    /// A message leaves in a chunk where the smarthost takes it so; of a notice nobody knows the octets
+    /// before.
     fn uses_chunks(&self) -> bool {
         let is_offered = self.extensions.chunking && self.chunks[self.smarthost] != Chunks::Refused;
         is_offered && !self.record.is_notice()

@@ -176,8 +176,8 @@ fn a_chunk_to_nobody() {
     }
 }
 
-/// BDAT-d: a smarthost that offers CHUNKING and knows no BDAT gets the message behind DATA, at once and over a
-/// new connection: what it makes of the chunk's octets is not to be trusted. No message is charged.
+/// BDAT-d: a smarthost that offers CHUNKING and knows no BDAT gets the message behind DATA, at once and over
+/// a new connection: what it makes of the chunk's octets is not to be trusted. No message is charged.
 #[test]
 fn a_smarthost_that_knows_no_chunks() {
     for code in [500, 501, 502, 503, 504] {
@@ -244,8 +244,8 @@ fn closing_in_front_of_a_chunk() {
     }
 }
 
-/// C-3.3-a, C-3.8-a: much mail data waits until somebody is known to get it; when it is refused on the way the
-/// connection ends, and nothing stands behind half a chunk that could be taken for its end.
+/// C-3.3-a, C-3.8-a: much mail data waits until somebody is known to get it; when it is refused on the way
+/// the connection ends, and nothing stands behind half a chunk that could be taken for its end.
 #[test]
 fn much_mail_data_waits() {
     let mut data = b"Subject: x\r\n\r\n".to_vec();

@@ -16,6 +16,10 @@ enum State {
     Data {
         is_void: bool,
     },
+    /// The octets behind BDAT.
+    Chunk {
+        octets: usize,
+    },
     /// Nothing is said any more, and perhaps nothing read.
     Silent {
         reads: bool,
@@ -38,6 +42,7 @@ pub(crate) struct Smarthost {
     habits: Smarthosts,
     has_pipelining: bool,
     has_8bit: bool,
+    has_chunking: bool,
     recipients_max: usize,
     /// It says what is no reply: the relay may overlook what comes behind it.
     is_babbling: bool,
@@ -71,6 +76,7 @@ impl Smarthost {
             habits,
             has_pipelining: !random.chance(habits.no_pipelining),
             has_8bit: !random.chance(habits.no_8bit),
+            has_chunking: random.chance(habits.chunking),
             recipients_max: limit as usize,
             is_babbling: false,
             ends_group: true,
@@ -209,8 +215,13 @@ impl Smarthost {
                         self.replies.is_empty() || self.may_follow(),
                         "PROTOCOL: {line} comes in front of a reply that it has to wait for"
                     );
-                    self.ends_group = !["MAIL ", "RCPT ", "RSET"].iter().any(|word| line.starts_with(word));
-                    assert!(self.input.is_empty() || self.may_follow(), "PROTOCOL: more comes behind {line}");
+                    let has_octets = line.starts_with("BDAT ");
+                    self.ends_group =
+                        !["MAIL ", "RCPT ", "RSET", "BDAT "].iter().any(|word| line.starts_with(word));
+                    assert!(
+                        self.input.is_empty() || has_octets || self.may_follow(),
+                        "PROTOCOL: more comes behind {line}"
+                    );
                     self.command(random, now, &line, oracle);
                 }
                 State::Data { is_void } => {
@@ -233,6 +244,19 @@ impl Smarthost {
                         "PROTOCOL: more comes behind the dot"
                     );
                     self.message(random, now, &unstuffed(&data), is_void, oracle);
+                }
+                State::Chunk { octets } => {
+                    if self.input.len() < octets {
+                        self.early_refusal(random, now);
+                        return;
+                    }
+                    let data: Vec<u8> = self.input.drain(..octets).collect();
+                    self.state = State::Commands;
+                    assert!(
+                        self.input.is_empty() || self.may_follow(),
+                        "PROTOCOL: more comes behind the chunk"
+                    );
+                    self.chunk(random, now, &data, oracle);
                 }
                 State::Silent { .. } | State::Over => {
                     self.input.clear();
@@ -271,7 +295,8 @@ impl Smarthost {
 
     fn command(&mut self, random: &mut Random, now: Ms, line: &str, oracle: &Oracle) {
         trace!("smarthost: gets {line}");
-        if self.goes_wrong(random, now) {
+        // What goes wrong with BDAT does so behind its octets.
+        if !line.starts_with("BDAT ") && self.goes_wrong(random, now) {
             return;
         }
         if line.starts_with("EHLO ") {
@@ -281,10 +306,11 @@ impl Smarthost {
             }
             let pipelining = if self.has_pipelining { "250-PIPELINING\r\n" } else { "" };
             let eight_bit = if self.has_8bit { "250-8BITMIME\r\n" } else { "" };
-            let hello = format!("250-smarthost.example\r\n{pipelining}{eight_bit}250 SIZE 0");
+            let chunking = if self.has_chunking { "250-CHUNKING\r\n" } else { "" };
+            let hello = format!("250-smarthost.example\r\n{pipelining}{eight_bit}{chunking}250 SIZE 0");
             self.say(random, now, &hello, None);
         } else if line.starts_with("HELO ") {
-            (self.has_pipelining, self.has_8bit) = (false, false);
+            (self.has_pipelining, self.has_8bit, self.has_chunking) = (false, false, false);
             self.say(random, now, "250 smarthost.example", None);
         } else if let Some(rest) = line.strip_prefix("MAIL FROM:<") {
             self.mail(random, now, rest);
@@ -293,6 +319,8 @@ impl Smarthost {
             self.rcpt(random, now, path, oracle);
         } else if line == "DATA" {
             self.data(random, now);
+        } else if let Some(argument) = line.strip_prefix("BDAT ") {
+            self.bdat(random, now, argument);
         } else if line == "RSET" {
             self.reset();
             self.say(random, now, "250 reset", None);
@@ -389,6 +417,34 @@ impl Smarthost {
         self.say(random, now, "354 go on", None);
     }
 
+    fn bdat(&mut self, random: &mut Random, now: Ms, argument: &str) {
+        assert!(self.has_chunking, "PROTOCOL: BDAT, though it is not offered");
+        let octets = argument.strip_suffix(" LAST").expect("PROTOCOL: a chunk that is not the last");
+        let octets = octets.parse().expect("PROTOCOL: BDAT without octets");
+        assert!(self.has_pipelining || !self.recipients.is_empty(), "PROTOCOL: BDAT for nobody");
+        if random.chance(self.habits.bad_chunks) {
+            let unknown = random.pick(&["500 5.5.2 what?", "502 5.5.1 no such command", "503 5.5.1 no"]);
+            self.say(random, now, unknown, None);
+            self.state = State::Over;
+            return;
+        }
+        self.state = State::Chunk { octets };
+    }
+
+    /// A whole message came in a chunk. One that is refused leaves its transaction open.
+    fn chunk(&mut self, random: &mut Random, now: Ms, data: &[u8], oracle: &mut Oracle) {
+        if self.recipients.is_empty() {
+            let refusal = random.pick(&["554 5.5.1 no valid recipients", "503 5.5.1 no transaction"]);
+            return self.say(random, now, refusal, None);
+        }
+        let text = String::from_utf8_lossy(data).replace("\r\n", "");
+        assert!(!text.contains(['\r', '\n']), "OCTETS: a bare CR or LF in a chunk");
+        let path = self.reverse_path.clone();
+        if !self.message(random, now, data, false, oracle) {
+            self.reverse_path = path;
+        }
+    }
+
     /// A refusal before the mail data has ended; what still comes is not looked at.
     fn early_refusal(&mut self, random: &mut Random, now: Ms) {
         if self.input.is_empty() || !random.chance(self.habits.early) {
@@ -400,31 +456,42 @@ impl Smarthost {
         self.state = State::Over;
     }
 
-    fn message(&mut self, random: &mut Random, now: Ms, data: &[u8], is_void: bool, oracle: &mut Oracle) {
+    /// All of a message has come: true when it is taken.
+    fn message(
+        &mut self,
+        random: &mut Random,
+        now: Ms,
+        data: &[u8],
+        is_void: bool,
+        oracle: &mut Oracle,
+    ) -> bool {
         let declared = self.declared;
         let reverse_path = self.reverse_path.clone().expect("DATA was taken in a transaction");
         if is_void {
             assert!(data.is_empty(), "PROTOCOL: mail data for nobody");
             self.reset();
-            return self.say(random, now, "554 5.5.1 no valid recipients", None);
+            self.say(random, now, "554 5.5.1 no valid recipients", None);
+            return false;
         }
         if random.chance(self.habits.drops_behind_dot / 2) {
             trace!("smarthost: drops the message");
             self.state = State::Over;
-            return;
+            return false;
         }
         if self.goes_wrong(random, now) {
-            return;
+            return false;
         }
         if random.chance(self.habits.transient[MESSAGE]) {
             let told = mail::named(&self.recipients[0]).map(|(at, _)| Told::Deferred(at));
             self.reset();
-            return self.say(random, now, "451 4.3.0 later", told);
+            self.say(random, now, "451 4.3.0 later", told);
+            return false;
         }
         if random.chance(self.habits.permanent[MESSAGE]) {
             let told = self.refused();
             self.reset();
-            return self.say(random, now, "554 5.6.0 spam", told);
+            self.say(random, now, "554 5.6.0 spam", told);
+            return false;
         }
         let size = declared.unwrap_or(data.len() as u64);
         assert_eq!(size, data.len() as u64, "PROTOCOL: SIZE and octets");
@@ -440,9 +507,10 @@ impl Smarthost {
         self.reset();
         if random.chance(self.habits.drops_behind_dot / 2) {
             self.state = State::Over;
-            return;
+            return true;
         }
         self.say(random, now, "250 2.0.0 taken", told);
+        true
     }
 }
 

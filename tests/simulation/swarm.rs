@@ -127,6 +127,10 @@ pub(crate) struct Smarthosts {
     pub(crate) no_pipelining: u32,
     /// Connections out of a thousand without 8BITMIME.
     pub(crate) no_8bit: u32,
+    /// Connections out of a thousand with CHUNKING.
+    pub(crate) chunking: u32,
+    /// BDAT commands out of a thousand that are refused as unknown.
+    pub(crate) bad_chunks: u32,
     /// Connections out of a thousand with a limit of recipients.
     pub(crate) recipient_limit: u32,
     /// The longest time to a reply, in ms.
@@ -159,7 +163,7 @@ impl Swarm {
     pub(crate) fn new(random: &mut Random) -> Self {
         let is_calm = random.chance(150);
         let faults = if is_calm { Faults::NONE } else { Faults::new(random) };
-        Self {
+        let mut swarm = Self {
             network: Network::new(random),
             faults,
             clients: Clients::new(random),
@@ -170,7 +174,11 @@ impl Swarm {
             refuses_bare_lf: random.chance(200),
             connections: random.pick(&[1, 2]),
             give_up_s: if random.chance(150) { 600 } else { 20 * 86_400 },
-        }
+        };
+        // Drawn last, so that a seed keeps all that it drew before there were chunks.
+        swarm.smarthosts.chunking = random.pick(&[0, 500, 1000]);
+        swarm.smarthosts.bad_chunks = if random.chance(200) { 300 } else { 0 };
+        swarm
     }
 }
 
@@ -258,6 +266,8 @@ impl Smarthosts {
         garbage: 0,
         no_pipelining: 0,
         no_8bit: 0,
+        chunking: 0,
+        bad_chunks: 0,
         recipient_limit: 0,
         delay_ms: 0,
     };
@@ -276,6 +286,8 @@ impl Smarthosts {
             garbage: random.weight(30),
             no_pipelining: random.weight(1000),
             no_8bit: if random.chance(100) { 300 } else { 0 },
+            chunking: 0,
+            bad_chunks: 0,
             recipient_limit: random.weight(600),
             delay_ms: random.pick(&[0, 0, 20, 2000]),
         }
