@@ -286,7 +286,7 @@ fn damage_within_a_chunk() {
     rig.hello("250-a\r\n250-PIPELINING\r\n250 CHUNKING\r\n");
     let is_middle =
         |at: &BlockIndex| rig.disk.peek(*at).windows(4000).any(|octets| octets == &data[100..4100]);
-    let damaged = (0..64).map(BlockIndex).filter(is_middle).next_back().expect("a block of the body");
+    let damaged = (0..64).map(BlockIndex).rfind(is_middle).expect("a block of the body");
     rig.disk.make_unreadable(damaged);
     rig.begin(message);
     assert!(rig.is_closing);
