@@ -26,11 +26,39 @@ use crate::time::{Duration, Instant, Now};
 
 mod admin;
 mod clients;
+pub mod control;
 mod notices;
 mod relaying;
 mod routes;
 
 pub use admin::{Removal, Retrial};
+
+/// What has happened since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Messages that became durable.
+    pub received: u64,
+    /// Messages of which a smarthost took the mail data, each time it did.
+    pub relayed: u64,
+    /// Messages that were tried and have to wait, each time.
+    pub deferred: u64,
+    /// Messages that failed for recipients, each time.
+    pub failed: u64,
+    /// Notices that went out.
+    pub bounced: u64,
+    /// Messages that were given up for their age.
+    pub expired: u64,
+    /// Messages that the administrator removed.
+    pub removed: u64,
+    /// Messages that were found damaged.
+    pub damaged: u64,
+    /// Sessions of clients.
+    pub sessions: u64,
+    /// Sessions that had to make room for another client.
+    pub evicted: u64,
+    /// Connections to smarthosts.
+    pub connections: u64,
+}
 
 /// How long a session that is over may take to write its last reply.
 const CLOSE_WITHIN: Duration = Duration::from_s(10);
@@ -110,6 +138,7 @@ pub struct Relay<D> {
     receivers_output: Box<[u8]>,
     receivers_open: usize,
     admission: Admission,
+    counters: Counters,
     /// Sessions that were evicted since that was told.
     evictions: u32,
     evictions_told: Option<Instant>,
@@ -158,6 +187,7 @@ impl<D: Device> Relay<D> {
             receivers_output: vec![0; RECEIVER_SESSIONS * OUTPUT_OCTETS].into_boxed_slice(),
             receivers_open: 0,
             admission,
+            counters: Counters::default(),
             evictions: 0,
             evictions_told: None,
             senders: (0..SENDER_CONNECTIONS).map(sender).collect(),
@@ -296,11 +326,17 @@ impl<D: Device> Relay<D> {
             let Some(receiver) = &mut self.receivers[at] else { continue };
             let mut output =
                 Buffer::new(slice_of(&mut self.receivers_output, at, OUTPUT_OCTETS), &mut receiver.output);
-            receiver.session.committed(now, &self.config, &mut output, &mut self.spool);
+            let refused = receiver.session.committed(now, &self.config, &mut output, &mut self.spool);
+            let ledger = &mut self.admission.ledger;
+            match refused {
+                None => ledger.took(receiver.session.place(), now.instant),
+                Some(reason) => ledger.refused(receiver.session.place(), now.instant, 1, reason),
+            }
             self.touch(Connection::Receiver(at));
             self.advance_receiver(now, at);
         }
         while let Some(message) = self.spool.next_committed() {
+            self.counters.received += 1;
             self.queue.push(message, &self.spool.facts(message));
         }
         self.begin_messages(now);
@@ -384,6 +420,11 @@ impl<D: Device> Relay<D> {
     /// Clients whose message is being received into the spool.
     pub fn drafts(&self) -> usize {
         self.receivers.iter().flatten().filter(|receiver| receiver.session.has_draft()).count()
+    }
+
+    /// What has happened since the start.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
     }
 
     /// The spool, for figures.

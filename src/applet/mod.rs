@@ -7,10 +7,13 @@ mod check;
 mod demo;
 mod demo_alert;
 mod demo_sink;
+mod queue;
+mod sendmail;
 mod serve;
 mod stderr_log;
+mod tool;
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -20,13 +23,26 @@ use lexopt::Arg::{Long, Short, Value};
 
 use crate::config::{self, Config};
 use crate::limits;
+use queue::Queue;
 
 /// The demo's sample did not arrive.
 const EXIT_FAILED: u8 = 1;
 /// The command line is wrong (EX_USAGE).
 const EXIT_USAGE: u8 = 64;
+/// An address or a message is wrong (EX_DATAERR).
+const EXIT_DATA: u8 = 65;
+/// There is no such recipient (EX_NOUSER).
+const EXIT_NO_USER: u8 = 67;
+/// There is no such domain (EX_NOHOST).
+const EXIT_NO_HOST: u8 = 68;
+/// No relay is running, or it refuses (EX_UNAVAILABLE).
+const EXIT_UNAVAILABLE: u8 = 69;
 /// The disk or a socket failed (EX_IOERR).
 const EXIT_IO: u8 = 74;
+/// It may work later (EX_TEMPFAIL).
+const EXIT_TRY_LATER: u8 = 75;
+/// The caller may not ask the relay, or it may not do this (EX_NOPERM).
+const EXIT_NOT_PERMITTED: u8 = 77;
 /// The configuration is wrong or can't be read (EX_CONFIG).
 const EXIT_CONFIG: u8 = 78;
 
@@ -34,14 +50,22 @@ const HELP: &str = "\
 postern: a durable SMTP alert relay
 
   postern serve [--config FILE]            relay until SIGTERM
+  postern queue [--json]                   what waits, and why
+  postern queue show ID                    the message
+  postern queue retry [ID]                 try it, or everything, now
+  postern queue remove ID|--all [--yes]    remove it, or everything, unsent
+  postern status [--json]                  figures, the way to the smarthost, each client
   postern check --offline [--config FILE]  read the configuration only: \"ok\", or what is wrong
   postern limits                           this board's capacities and what they cost
+  postern sendmail [-t] [ADDRESS...]       hand in the message on stdin; also by the name sendmail
   postern demo [--once]                    a relay and its smarthost, to try; --once: one alert, then end
   postern --version
   postern --help
 
-FILE is /etc/postern.toml unless given. RUST_LOG wins over the file's \"log\".
-Exit codes: 0 done, 1 the demo's alert did not arrive, 64 usage, 74 disk or network, 78 configuration.
+FILE is /etc/postern.toml unless given; \"queue\" and \"status\" find the relay by it. RUST_LOG wins over the
+file's \"log\".
+Exit codes: 0 done, 1 the demo's alert did not arrive, 64 usage, 65 damaged, 66 no such message, 69 no relay
+is running, 74 disk or network, 75 not yet, 77 not permitted, 78 configuration.
 ";
 
 /// What ends an applet early: its exit code and one line.
@@ -56,7 +80,10 @@ struct Failure {
 enum Applet {
     Serve { config: PathBuf },
     Check { config: PathBuf },
+    Queue(Queue),
+    Status { config: PathBuf, is_json: bool },
     Limits,
+    Sendmail(Vec<OsString>),
     Demo { once: bool },
     Version,
     Help,
@@ -67,7 +94,13 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let end = parse(arguments).and_then(|applet| match applet {
         Applet::Serve { config } => serve::run(&config),
         Applet::Check { config } => check::run(&config),
+        Applet::Queue(queue) if queue.is_for_help() => print(HELP),
+        Applet::Queue(queue) => queue.run(),
+        Applet::Status { config, is_json } => {
+            tool::ask(&config, if is_json { "status json" } else { "status" })
+        }
         Applet::Limits => print(&limits::Table.to_string()),
+        Applet::Sendmail(arguments) => sendmail::run(arguments),
         Applet::Demo { once } => demo::run(once),
         Applet::Version => {
             print(&format!("postern {} (board {})\n", env!("CARGO_PKG_VERSION"), limits::BOARD))
@@ -103,6 +136,10 @@ impl From<lexopt::Error> for Failure {
 fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Applet, Failure> {
     let mut arguments = arguments.into_iter();
     let program = arguments.next().unwrap_or_default();
+    let arguments: Vec<OsString> = arguments.collect();
+    if let Some(applet) = sendmail_of(&program, &arguments) {
+        return Ok(applet);
+    }
     let mut parser = lexopt::Parser::from_args(arguments);
     let by_name = Path::new(&program).file_name().and_then(|name| name.to_str()).and_then(applet_of);
     let mut applet = match by_name {
@@ -118,13 +155,20 @@ fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Applet, Failur
             Some(other) => return Err(other.unexpected().into()),
         },
     };
+    if let Applet::Queue(_) = applet {
+        return Ok(Applet::Queue(Queue::parse(&mut parser)?));
+    }
     let mut is_offline = false;
     while let Some(argument) = parser.next()? {
         match (argument, &mut applet) {
             (Long("help") | Short('h'), _) => return Ok(Applet::Help),
-            (Long("config"), Applet::Serve { config } | Applet::Check { config }) => {
+            (
+                Long("config"),
+                Applet::Serve { config } | Applet::Check { config } | Applet::Status { config, .. },
+            ) => {
                 *config = parser.value()?.into();
             }
+            (Long("json"), Applet::Status { is_json, .. }) => *is_json = true,
             (Long("offline"), Applet::Check { .. }) => is_offline = true,
             (Long("once"), Applet::Demo { once }) => *once = true,
             (other, _) => return Err(other.unexpected().into()),
@@ -143,10 +187,28 @@ fn applet_of(name: &str) -> Option<Applet> {
     match name {
         "serve" => Some(Applet::Serve { config: config() }),
         "check" => Some(Applet::Check { config: config() }),
+        "queue" => Some(Applet::Queue(Queue::list(config()))),
+        "status" => Some(Applet::Status { config: config(), is_json: false }),
         "limits" => Some(Applet::Limits),
         "demo" => Some(Applet::Demo { once: false }),
         _ => None,
     }
+}
+
+/// `sendmail` by one of its names, or as the first argument: its options are its own.
+fn sendmail_of(program: &OsStr, arguments: &[OsString]) -> Option<Applet> {
+    let mode = |name: &OsStr| match name.to_str() {
+        Some("sendmail") => Some(""),
+        Some("mailq") => Some("-bp"),
+        Some("newaliases") => Some("-bi"),
+        _ => None,
+    };
+    let (mode, arguments) = match Path::new(program).file_name().and_then(mode) {
+        Some(mode) => (mode, arguments),
+        None => (mode(arguments.first()?)?, &arguments[1..]),
+    };
+    let mode = Some(mode).filter(|mode| !mode.is_empty()).map(OsString::from);
+    Some(Applet::Sendmail(mode.into_iter().chain(arguments.iter().cloned()).collect()))
 }
 
 /// Reads and judges the configuration `path`.
@@ -202,7 +264,10 @@ mod tests {
         assert_eq!(parsed("postern serve"), Ok(Applet::Serve { config: default.clone() }));
         assert_eq!(parsed("/usr/sbin/postern serve --config x"), Ok(Applet::Serve { config: other.clone() }));
         assert_eq!(parsed("/usr/bin/check --offline --config=x"), Ok(Applet::Check { config: other }));
-        assert_eq!(parsed("postern check --offline"), Ok(Applet::Check { config: default }));
+        assert_eq!(parsed("postern queue"), Ok(Applet::Queue(Queue::list(default.clone()))));
+        assert_eq!(parsed("postern check --offline"), Ok(Applet::Check { config: default.clone() }));
+        let config = default.clone();
+        assert_eq!(parsed("postern status --json"), Ok(Applet::Status { config, is_json: true }));
         assert_eq!(parsed("postern limits"), Ok(Applet::Limits));
         assert_eq!(parsed("postern demo"), Ok(Applet::Demo { once: false }));
         assert_eq!(parsed("demo --once"), Ok(Applet::Demo { once: true }));

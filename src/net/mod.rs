@@ -3,12 +3,14 @@
 mod certificate;
 pub mod clock;
 mod connection;
+mod control;
 pub mod dial;
 mod entrance;
 mod event_loop;
 pub mod hosts;
 mod lines;
 mod listener;
+pub mod log_lines;
 pub mod on_link;
 pub mod privileges;
 pub mod resolver;

@@ -115,11 +115,23 @@ pub(super) struct Turn<'a, 'b, D> {
     pub(super) output: &'a mut Buffer<'b>,
     pub(super) spool: &'a mut Store<D>,
     pub(super) admission: &'a mut Admission,
+    /// Refusals so far, and the last one.
+    pub(super) refusals: u32,
+    pub(super) refusal: Option<&'static str>,
 }
 
 impl<D: Device> Turn<'_, '_, D> {
     pub(super) fn say(&mut self, reply: &Reply) {
+        if reply.code() >= 400 {
+            self.refuse(reply.wire());
+        }
         reply.write(self.output);
+    }
+
+    /// Remembers a refusal, for the ledger.
+    pub(super) fn refuse(&mut self, reason: &'static str) {
+        self.refusals += 1;
+        self.refusal = Some(reason);
     }
 
     /// The part of the spool that the client's mail may hold.
@@ -167,7 +179,7 @@ impl Session {
         output: &mut Buffer,
         (spool, admission): (&mut Store<D>, &mut Admission),
     ) -> Next {
-        let mut turn = Turn { now, config, output, spool, admission };
+        let mut turn = Turn { now, config, output, spool, admission, refusals: 0, refusal: None };
         // Each pass takes octets from the input or is the last, so there are no more passes than octets.
         while turn.output.room() >= REPLY_OCTETS_MAX {
             let has_moved = match self.state {
@@ -183,6 +195,9 @@ impl Session {
                 break;
             }
         }
+        if let Some(reason) = turn.refusal {
+            turn.admission.ledger.refused(self.place, now.instant, turn.refusals, reason);
+        }
         if matches!(self.state, State::Closing) {
             input.clear();
             return Next::Close;
@@ -196,26 +211,33 @@ impl Session {
     }
 
     /// Tells the client what has become of its message, after [`Store::commit`]; only while
-    /// [`Session::is_committing`]. Then call [`Session::advance`]: more commands may lie in the input.
+    /// [`Session::is_committing`]. Then call [`Session::advance`]: more commands may lie in the input. Gives
+    /// the refusal where the message was not taken.
     pub fn committed<D: Device>(
         &mut self,
         now: &Now,
         config: &Config,
         output: &mut Buffer,
         spool: &mut Store<D>,
-    ) {
+    ) -> Option<&'static str> {
         let state = mem::replace(&mut self.state, State::Ready);
         let State::Committing(Committing { ended, octets, recipients }) = state else {
             unreachable!("only a session that is committing is told of a commit")
         };
-        match spool.receipt(ended) {
+        let refused = match spool.receipt(ended) {
             Ok(receipt) => {
                 self.has_sent = true;
                 accepted(receipt, &self.peer, octets, recipients, output);
+                None
             }
-            Err(refusal) => message_refusal(refusal).write(output),
-        }
+            Err(refusal) => {
+                let reply = message_refusal(refusal);
+                reply.write(output);
+                Some(reply.wire())
+            }
+        };
         self.make_progress(now, config);
+        refused
     }
 
     /// The client's place in the ledger.

@@ -146,6 +146,7 @@ impl Session {
             let code = if needs_login { 530 } else { 550 };
             log::info!("refused client={} reply={code} reason=\"may not relay\"", self.peer.origin);
         }
+        turn.refuse(if needs_login { reply::LOGIN_NEEDED } else { reply::MAY_NOT_RELAY });
         if needs_login {
             reply::write_login_needed(turn.output, self.peer.origin);
         } else {

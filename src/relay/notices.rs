@@ -66,6 +66,9 @@ impl<D: Device> Relay<D> {
         let told = session.addressee(&self.config).escape_ascii();
         let id = facts.id;
         if !is_over {
+            if let Some(reply) = attempt.deferral {
+                self.queue.keep_reply(message, reply);
+            }
             if is_tried || attempt.has_sent_mail_data {
                 let due = self.queue.defer_notice(message, facts.accepted, tick, retry, &mut self.jitter);
                 let next_try_s = due.since(tick).0 / 1000;
@@ -90,6 +93,7 @@ impl<D: Device> Relay<D> {
         match (fate, attempt.delivery, attempt.deferral) {
             (Fate::Taken, Some(reply), _) => {
                 self.notice_rate.sent(session.addressee(&self.config));
+                self.counters.bounced += 1;
                 log::info!(
                     "bounced id={id} to={told} reply=\"{} {}\"",
                     reply.code,

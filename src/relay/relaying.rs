@@ -95,6 +95,7 @@ impl<D: Device> Relay<D> {
             self.routes[self.senders[at].smarthost].worked();
         }
         if attempt.ending == Ending::Damaged {
+            self.counters.damaged += 1;
             self.spool.set_aside(message);
             self.queue.remove(message);
             return Ok(());
@@ -113,6 +114,13 @@ impl<D: Device> Relay<D> {
         } else {
             Settled::Waiting
         };
+        if let Some(reply) = attempt.deferral {
+            self.queue.keep_reply(message, reply);
+            self.counters.deferred += 1;
+        }
+        self.counters.relayed += u64::from(attempt.delivery.is_some());
+        self.counters.failed += u64::from(self.spool.facts(message).owed > facts.owed);
+        self.counters.expired += u64::from(is_given_up);
         let mut next_try = None;
         match settled {
             Settled::Removed | Settled::SetAside => self.queue.remove(message),
@@ -156,6 +164,7 @@ impl<D: Device> Relay<D> {
                     self.senders[at].session.begin(message, now, &self.config, &mut self.spool)
                 };
                 if begun.is_err() {
+                    self.counters.damaged += 1;
                     self.spool.set_aside(message);
                     self.queue.remove(message);
                     continue;

@@ -237,6 +237,12 @@ pub fn write_queued(output: &mut Buffer, id: impl Display) {
     append(output, format_args!("250 2.0.0 Queued as {id}\r\n"));
 }
 
+/// What [`write_may_not_relay`] says, without the client.
+pub const MAY_NOT_RELAY: &str = "550 5.7.1 may not relay here; add it to \"allow\"\r\n";
+/// What [`write_login_needed`] says, without the client.
+pub const LOGIN_NEEDED: &str =
+    "530 5.7.0 may not relay here without AUTH; log in, or add it to \"allow\"\r\n";
+
 /// Appends the refusal of a client that may not relay, and what would change it.
 pub fn write_may_not_relay(output: &mut Buffer, client: Origin) {
     append(output, format_args!("550 5.7.1 {client} may not relay here; add it to \"allow\"\r\n"));

@@ -22,7 +22,7 @@ pub(crate) struct World {
 
 pub(crate) fn config(lines: &str) -> Config {
     let toml = format!(
-        "hostname = \"relay.example\"\n{lines}\n[smarthost]\nhost = \"192.0.2.25\"\ntls = \"none\"\n"
+        "hostname = \"relay.example\"\nquirks.missing_fields = false\n{lines}\n[smarthost]\nhost = \"192.0.2.25\"\ntls = \"none\"\n"
     );
     Config::parse(&toml, Path::new("postern.toml"), "relay").expect("the file is valid")
 }
@@ -67,6 +67,11 @@ impl World {
     pub(crate) fn turn(&mut self) {
         self.relay.turn(&self.now);
         while self.relay.next_touched().is_some() {}
+    }
+
+    /// What the client says, and hears.
+    pub(crate) fn hear(&mut self, said: &str) -> String {
+        self.say(self.client, said.as_bytes())
     }
 
     /// One message of the client; its id.
