@@ -6,7 +6,8 @@
 //! 2920 3.1). Where it may not go the connection ends without it.
 use super::attempt::{Ending, kept};
 use super::auth::Exchange;
-use super::session::{Chunks, Session, State, Stop};
+use super::chunks::Chunks;
+use super::session::{Session, State, Stop};
 use super::{Fault, TlsFault};
 use crate::buffer::Buffer;
 use crate::smtp::Next;
@@ -78,21 +79,6 @@ impl Session {
         self.fault = Some(fault);
         self.fault_reply = fault.is_told_by_reply().then(|| kept(self.replies.code(), self.replies.text()));
         self.record.finish(Ending::RouteFault(fault));
-    }
-
-    /// A connection that breaks over the first chunk of all is reason enough to use none.
-    fn judge_chunks(&mut self, fault: Fault) {
-        let is_before =
-            matches!(self.state, State::Transaction(transaction) if transaction.is_chunk_awaited());
-        if !is_before && !matches!(self.state, State::Verdict { is_chunk: true, .. }) {
-            return;
-        }
-        if fault.is_told_by_reply() {
-            // Said to a command before it, it tells that the message was not taken.
-            self.record.has_sent_mail_data &= !is_before;
-        } else if self.chunks[self.smarthost] == Chunks::Untried {
-            self.chunks[self.smarthost] = Chunks::Refused;
-        }
     }
 
     pub(super) fn stop(&mut self, stop: Stop, now: &Now, output: &mut Buffer<'_>) -> Next {

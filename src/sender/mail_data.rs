@@ -8,8 +8,9 @@
 //! data, so that the smarthost throws away what it got.
 use core::fmt::{self, Write as _};
 
+use super::chunks::{Chunks, is_of_the_command};
 use super::rewriting::{GIVEN_OCTETS_MAX, Rewriting, TAKEN_OCTETS_MAX, Wanted};
-use super::session::{Chunks, Session, State, Stop};
+use super::session::{Session, State, Stop};
 use super::{Fault, report};
 use crate::buffer::Buffer;
 use crate::config::Config;
@@ -225,12 +226,6 @@ impl Session {
         self.refuse_accepted(code, severity)?;
         Err(Stop::RefusedEarly)
     }
-}
-
-/// True for a reply that is about BDAT as such: there are smarthosts that offer CHUNKING and mean nothing by
-/// it, or firewalls in front of them that know no such command.
-pub(super) const fn is_of_the_command(code: u16) -> bool {
-    matches!(code, 500..=504)
 }
 
 impl Session {

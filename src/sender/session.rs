@@ -21,6 +21,7 @@ use core::net::IpAddr;
 
 use super::attempt::{Attempt, Ending, Record};
 use super::auth::{self, Exchange};
+use super::chunks::Chunks;
 use super::extensions::Extensions;
 use super::mail_data::MailData;
 use super::notice::Notice;
@@ -91,17 +92,6 @@ pub(super) enum State {
     },
     /// The reply to QUIT is awaited.
     Quit,
-}
-
-/// What is known of a smarthost that offers CHUNKING, over all connections to it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Chunks {
-    /// Nothing.
-    Untried,
-    /// It judged a message that came in a chunk.
-    Judged,
-    /// It refused BDAT as such, or the connection broke over the first one: DATA is used instead.
-    Refused,
 }
 
 /// Why the session ends before its time.

@@ -8,9 +8,9 @@
 //! 4.5.3.1.8 and 4.5.3.1.10). Each transaction decides on one recipient at least, so that their number is
 //! bounded.
 use super::Fault;
-use super::mail_data::{MailData, is_of_the_command};
+use super::mail_data::MailData;
 use super::reason::{FORWARD_PATH, NO_8BITMIME, NO_SMTPUTF8, REVERSE_PATH, TOO_LARGE};
-use super::session::{COMMAND_OCTETS_MAX, Chunks, Session, State, Stop};
+use super::session::{COMMAND_OCTETS_MAX, Session, State, Stop};
 use crate::buffer::Buffer;
 use crate::config::Config;
 use crate::limits::PATH_OCTETS_MAX;
@@ -19,13 +19,9 @@ use crate::smtp::reply_reader::Severity;
 use crate::spool::{Device, Recipient, Store};
 use crate::time::Duration;
 
-/// Octets of mail data that are sent in one flight with MAIL and RCPT, at most: if nobody gets them they are
-/// sent in vain.
-const UNASKED_OCTETS_MAX: u64 = 64 * 1024;
-
 /// What is to be written next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Step {
+pub(super) enum Step {
     /// Nothing yet: the message is to be opened again.
     Open,
     Rset,
@@ -39,17 +35,17 @@ enum Step {
 /// A transaction between its first command and the reply to DATA. Replies come in the order of the fields.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Transaction {
-    step: Step,
+    pub(super) step: Step,
     is_rset_awaited: bool,
     is_mail_awaited: bool,
     /// RCPT commands without a reply.
     recipients_awaited: u16,
     /// DATA or BDAT was written and not answered.
-    is_data_awaited: bool,
+    pub(super) is_data_awaited: bool,
     /// It is BDAT.
-    is_chunk: bool,
+    pub(super) is_chunk: bool,
     /// What is still to be written behind BDAT.
-    chunk: Option<MailData>,
+    pub(super) chunk: Option<MailData>,
     /// MAIL was accepted.
     is_open: bool,
     /// MAIL was refused.
@@ -60,7 +56,7 @@ pub(super) struct Transaction {
     read: u16,
     /// RCPT commands written.
     asked: u16,
-    accepted: u16,
+    pub(super) accepted: u16,
 }
 
 impl Transaction {
@@ -206,45 +202,9 @@ impl Session {
                 Step::Wait => unreachable!("the loop ends there"),
             }
         }
-        if let Some(mail_data) = &mut transaction.chunk {
-            let had = output.len();
-            // Should it break here, nothing else may be written.
-            self.state = State::Transaction(Transaction { chunk: Some(*mail_data), ..transaction });
-            let has_ended = self.write_octets(mail_data, config, output, spool)?;
-            has_written |= output.len() > had || has_ended;
-            if has_ended {
-                transaction.chunk = None;
-            }
-        }
+        has_written |= self.write_chunk(&mut transaction, config, output, spool)?;
         self.go_on(transaction);
         Ok(has_written)
-    }
-
-    /// True when the next command may be written though a reply is awaited. Much mail data is held back until
-    /// somebody is known to get it.
-    fn may_go_on(&self, transaction: &Transaction) -> bool {
-        let is_much = self.uses_chunks() && self.octets > UNASKED_OCTETS_MAX;
-        self.extensions.pipelining && !(transaction.step == Step::Data && is_much)
-    }
-
-    /// A message leaves in a chunk where the smarthost takes it so; of a notice nobody knows the octets
-    /// before.
-    fn uses_chunks(&self) -> bool {
-        let is_offered = self.extensions.chunking && self.chunks[self.smarthost] != Chunks::Refused;
-        is_offered && !self.record.is_notice()
-    }
-
-    fn write_data(&mut self, transaction: &mut Transaction, output: &mut Buffer<'_>) {
-        if self.uses_chunks() {
-            core::fmt::write(output, format_args!("BDAT {} LAST\r\n", self.octets))
-                .expect("the room of a command was there");
-            transaction.is_chunk = true;
-            transaction.chunk = Some(MailData::chunk(self.octets));
-        } else {
-            output.append(b"DATA\r\n");
-        }
-        self.replies_awaited += 1;
-        transaction.is_data_awaited = true;
     }
 
     /// The reverse-path that the message leaves with: of `sender.envelope`, but a null one stays null.
@@ -420,30 +380,6 @@ impl Session {
         Ok(())
     }
 
-    /// A reply to BDAT before all of the chunk is written. Where nobody gets it, the rest is sent for the
-    /// smarthost to drop it.
-    fn early_chunk_reply(
-        &mut self,
-        mut transaction: Transaction,
-        code: u16,
-        severity: Severity,
-    ) -> Result<(), Stop> {
-        let is_void = transaction.accepted == 0;
-        match severity {
-            Severity::Completion | Severity::Intermediate => return Err(Stop::Fault(Fault::Protocol)),
-            Severity::Transient | Severity::Permanent if is_void => {}
-            Severity::Permanent if is_of_the_command(code) => return Err(Stop::NoChunks),
-            Severity::Transient | Severity::Permanent => {
-                self.refuse_accepted(code, severity)?;
-                return Err(Stop::RefusedEarly);
-            }
-        }
-        transaction.is_data_awaited = false;
-        self.is_reset_owed = true;
-        self.go_on(transaction);
-        Ok(())
-    }
-
     /// DATA or the mail data was refused, for all accepted recipients.
     pub(super) fn refuse_accepted(&mut self, code: u16, severity: Severity) -> Result<(), Stop> {
         refusal_of_the_message(code, severity)?;
@@ -456,7 +392,7 @@ impl Session {
     }
 
     /// Keeps the transaction going, or concludes it when there is neither a command nor a reply to come.
-    fn go_on(&mut self, transaction: Transaction) {
+    pub(super) fn go_on(&mut self, transaction: Transaction) {
         self.state = State::Transaction(transaction);
         if transaction.step != Step::Wait || transaction.is_in_chunk() {
             return;
