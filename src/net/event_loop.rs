@@ -10,7 +10,7 @@ use std::io::{Error, ErrorKind, Write};
 use std::net::SocketAddr;
 
 use mio::{Events, Interest, Poll, Token};
-use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook_mio::v1_0::Signals;
 
 use super::connection::{Pumped, Socket};
@@ -29,6 +29,8 @@ use crate::relay::{Connection, Relay, Room};
 use crate::sender::Fault;
 use crate::spool::{BLOCK_OCTETS, OpenError, Recovery, SpoolFile, Start, Store, start_at};
 use crate::time::{Duration, Instant, Now};
+
+mod reload;
 
 const EVENTS_MAX: usize = 256;
 /// Clients accepted in one turn.
@@ -99,6 +101,9 @@ struct Driver {
     controls: Controls,
     dials: Dials,
     stop_at: Option<Instant>,
+    wants_reload: bool,
+    /// Settings that wait for their moment.
+    prepared: Option<Box<reload::Prepared>>,
 }
 
 impl EventLoop {
@@ -164,6 +169,8 @@ impl EventLoop {
             slots: (0..SLOTS_COUNT).map(slot).collect(),
             dials: Dials::new(Resolver::new(Source::System, NAMES), SENDER_CONNECTIONS),
             stop_at: None,
+            wants_reload: false,
+            prepared: None,
         };
         Ok(Self { events: Events::with_capacity(EVENTS_MAX), driver })
     }
@@ -197,6 +204,7 @@ impl EventLoop {
         driver.controls.turned(&now, &mut driver.relay);
         driver.pump_touched(&now);
         driver.expire(&now);
+        driver.take_prepared(&now);
         driver.connect(&now);
         Ok(driver.running(&now))
     }
@@ -263,6 +271,7 @@ impl Driver {
                     self.dials.forget_names();
                     self.relay.retry_all(now);
                 }
+                SIGHUP => self.wants_reload = true,
                 _ if self.stop_at.is_none() => {
                     log::info!("stopping signal={signal}");
                     self.stop_at = Some(now.instant + STOP_WITHIN);

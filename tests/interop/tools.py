@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import threading
 import time
@@ -254,3 +255,60 @@ def sockets(world):
     expect(code == 78, f"{code}: {errors}")
     expect(relay.terminate() == 0, "it does not end well")
     expect(not relay.control.exists(), "the socket is still there after the end")
+
+
+def hang_up(relay, line):
+    """SIGHUP, and a wait for the log's `line`."""
+    before = relay.log().count(line)
+    relay.process.send_signal(signal.SIGHUP)
+    says_so = Sink.wait_until(lambda: relay.log().count(line) > before, 20)
+    expect(says_so, f"the log does not say {line!r}: {relay.log_tail()}")
+
+
+@check("tools.reload", 120)
+def reload(world):
+    """SIGHUP: good settings hold, bad ones are refused, and nothing that is under way is disturbed."""
+    first = Sink(world, free_port(), delay=0.1).start()
+    second = Sink(world, free_port(), name="second").start()
+    relay = Relay(world, first.port).start()
+    config = relay.config.read_text()
+    session = load.Session(relay.port)
+    begun = mail.alert(0, 600, "begun", 1, world.seed)
+    expect(session.begin(begun).code == 354, "DATA is refused")
+    # Nothing of a file with a mistake, or whose secret is missing, takes effect.
+    relay.config.write_text("announce = 5\n" + config)
+    hang_up(relay, "reload refused: ")
+    words = "announce: is 5; true or false is allowed; the settings stay as they were"
+    expect(words in relay.log(), relay.log_tail())
+    login = 'user = "u"\npassword_file = "/nowhere"\nallow_plaintext_auth = true\n'
+    relay.config.write_text(config.replace("[spool]", f"{login}[spool]"))
+    hang_up(relay, "reload refused: ")
+    expect("/nowhere" in relay.log_tail(), relay.log_tail())
+    # Mail that is on its way over the first smarthost stays there; what comes later goes to the second one.
+    early = alerts(world, "early", 20)
+    accepted(relay, early)
+    wait_until(first.records, 20, "nothing goes to the first smarthost")
+    text = config.replace(str(first.port), str(second.port)).replace("size = ", 'size = "8MiB" #')
+    relay.config.write_text('relay_to = ["test.example"]\n' + text)
+    hang_up(relay, "INFO reloaded")
+    expect("reload: spool stays as it was; a change of it takes a restart" in relay.log(), relay.log_tail())
+    late = alerts(world, "late", 20)
+    accepted(relay, late)
+    session.send(begun.transparent())
+    expect(session.reply().code == 250, "the message in hand was not taken")
+    foreign = mail.Message("x@test.example", ["x@elsewhere.example"], b"x: y\r\n\r\nz\r\n")
+    refused = session.transaction(foreign)
+    expect(refused.code == 550, f"relay_to does not hold: {refused}")
+    session.quit()
+    expect(second.wait_for([*late, begun], 30), "what came later does not go to the second smarthost")
+    wait_until(lambda: queue(relay)["messages"] == [], 20, "the queue is not empty")
+    got = {}
+    for sink in (first, second):
+        for record in sink.records():
+            got[record.sender] = got.get(record.sender, 0) + 1
+    doubled = [sender for sender, count in got.items() if count > 1]
+    lost = [m.sender for m in [*early, *late, begun] if m.sender not in got]
+    expect(not doubled and not lost, f"doubled {doubled[:3]}, lost {lost[:3]}")
+    over = {record.sender for record in first.records()}
+    expect(not over & {m.sender for m in late}, "mail went over the smarthost that is no more")
+    return f"{len(first.records())} over the first smarthost, {len(second.records())} over the second"
