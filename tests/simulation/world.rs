@@ -141,6 +141,8 @@ impl World {
         };
         world.oracle.give_up_ms = swarm.give_up_s * 1000;
         world.oracle.refuses_bare_lf = swarm.refuses_bare_lf;
+        world.oracle.envelope = swarm.configured.envelope;
+        world.oracle.header_from = swarm.configured.header_from;
         world.oracle.may_lack_8bit = swarm.smarthosts.iter().any(|habits| habits.no_8bit + habits.hello > 0);
         world.start();
         world
