@@ -7,6 +7,7 @@
 
 mod file;
 mod keys;
+mod oauth2;
 mod smarthost;
 mod values;
 
@@ -20,6 +21,7 @@ use crate::time::Duration;
 use crate::{limits, smtp};
 use file::{File, Table};
 
+pub use oauth2::{Granted, Oauth2};
 pub use smarthost::{Login, Mechanism, SecretFile, Smarthost, TlsPolicy, USER_OCTETS_MAX};
 
 /// The file that is read when none is named.

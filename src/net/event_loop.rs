@@ -21,7 +21,7 @@ use super::resolver::{NAMES_MAX, NameIndex, Resolver, Source};
 use super::upstream::Upstream;
 use super::{StartError, clock, on_link, users};
 use crate::config::Config;
-use crate::limits::{RECEIVER_SESSIONS, SENDER_CONNECTIONS};
+use crate::limits::{RECEIVER_SESSIONS, SENDER_CONNECTIONS, SMARTHOSTS};
 use crate::receiver::Peer;
 use crate::relay::{Connection, Relay, Room};
 use crate::sender::Fault;
@@ -44,7 +44,9 @@ const SLOTS_COUNT: usize = RECEIVER_SESSIONS + SENDER_CONNECTIONS;
 const NAMES: usize = SLOTS + SLOTS_COUNT;
 /// A token is a place and the generation of its socket: events of a socket that is gone find nobody.
 const PLACE_BITS: u32 = 12;
-const _: () = assert!(NAMES + NAMES_MAX <= 1 << PLACE_BITS);
+/// Of the sockets over which access tokens come, one a smarthost.
+const TOKENS: usize = NAMES + NAMES_MAX;
+const _: () = assert!(TOKENS + SMARTHOSTS <= 1 << PLACE_BITS);
 
 /// Whether the loop goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -161,7 +163,7 @@ impl EventLoop {
             listeners,
             addresses,
             slots: (0..SLOTS_COUNT).map(slot).collect(),
-            dials: Dials::new(Resolver::new(Source::System, NAMES), SENDER_CONNECTIONS),
+            dials: Dials::new(Resolver::new(Source::System, NAMES), SENDER_CONNECTIONS + SMARTHOSTS),
             waiting: None,
             accept_at: None,
             stop_at: None,
@@ -207,8 +209,9 @@ impl Driver {
         if self.slots.iter().any(|slot| slot.is_runnable) || self.may_accept() {
             return Some(std::time::Duration::ZERO);
         }
-        let due = [self.relay.deadline(now), self.dials.deadline(), self.upstream.watch_at()];
-        let due = due.into_iter().chain([self.accept_at, self.stop_at]).flatten().min()?;
+        let upstream = [self.upstream.watch_at(), self.upstream.token_deadline()];
+        let due = [self.relay.deadline(now), self.dials.deadline(), self.accept_at, self.stop_at];
+        let due = due.into_iter().chain(upstream).flatten().min()?;
         Some(std::time::Duration::from_millis(due.since(now).0))
     }
 
@@ -235,6 +238,13 @@ impl Driver {
             return;
         }
         let registry = self.poll.registry();
+        if place >= TOKENS {
+            let smarthost = place - TOKENS;
+            if !self.upstream.token_told(smarthost, event) {
+                self.dials.told(now.instant, registry, SENDER_CONNECTIONS + smarthost);
+            }
+            return;
+        }
         if place >= NAMES {
             self.dials.told_resolver(now.instant, registry, NameIndex(place - NAMES));
             return;
@@ -424,9 +434,7 @@ impl Driver {
         if self.stop_at.is_some() {
             return;
         }
-        while let Some((sender, result)) = self.dials.next_done() {
-            self.dialled(now, Connection::Sender(sender), result);
-        }
+        self.take_dialled(now);
         while let Some(at) = self.relay.wants_connection(now) {
             let Connection::Sender(sender) = at else { unreachable!("only a smarthost is connected to") };
             let slot = &mut self.slots[index_of(at)];
@@ -434,8 +442,34 @@ impl Driver {
             let token = token_of(index_of(at), slot.generation);
             let (host, port) = &self.smarthosts[self.relay.smarthost_of(at)];
             self.dials.start(now.instant, self.poll.registry(), sender, (host, *port), token);
-            while let Some((sender, result)) = self.dials.next_done() {
-                self.dialled(now, Connection::Sender(sender), result);
+            self.take_dialled(now);
+        }
+        for smarthost in 0..self.smarthosts.len() {
+            self.ask_for_token(now, smarthost);
+        }
+    }
+
+    fn take_dialled(&mut self, now: &Now) {
+        while let Some((place, result)) = self.dials.next_done() {
+            match place.checked_sub(SENDER_CONNECTIONS) {
+                Some(smarthost) => self.upstream.token_dialled(smarthost, result),
+                None => self.dialled(now, Connection::Sender(place), result),
+            }
+        }
+    }
+
+    /// Gets on with the access token for `smarthost`, and has the logins that wait for it go on.
+    fn ask_for_token(&mut self, now: &Now, smarthost: usize) {
+        if let Some(endpoint) = self.upstream.begin_token(now.instant, smarthost) {
+            let (place, token) = (SENDER_CONNECTIONS + smarthost, Token(TOKENS + smarthost));
+            self.dials.start(now.instant, self.poll.registry(), place, endpoint, token);
+            self.take_dialled(now);
+        }
+        if self.upstream.advance_token(now.instant, smarthost) {
+            for index in RECEIVER_SESSIONS..SLOTS_COUNT {
+                let at = connection_at(index);
+                let waits = self.relay.wants_secret(at) && self.relay.smarthost_of(at) == smarthost;
+                self.slots[index].is_runnable |= waits;
             }
         }
     }

@@ -6,12 +6,14 @@ mod connection;
 pub mod dial;
 mod event_loop;
 pub mod hosts;
+mod https;
 mod lines;
 mod listener;
 pub mod on_link;
 pub mod resolver;
 mod secret;
 mod tls;
+mod tokens;
 mod upstream;
 mod users;
 
