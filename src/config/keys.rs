@@ -68,7 +68,7 @@ pub(super) const KEYS: &[Key] = &[
     built("", "sender"),
     built("", "aliases"),
     later("", "control", NO_SOCKET),
-    later("", "submit", NO_SOCKET),
+    built("", "submit"),
     later("", "listener_tls", NO_LISTENER_TLS),
     built("", "users"),
     built("smarthost", "host"),
@@ -118,7 +118,7 @@ pub(super) const KEYS: &[Key] = &[
     later("sender", "header_from", NO_REWRITING),
     built("sender", "hide_received"),
     later("control", "path", NO_SOCKET),
-    later("submit", "path", NO_SOCKET),
+    built("submit", "path"),
     later("listener_tls", "certificate", NO_LISTENER_TLS),
     later("listener_tls", "key", NO_LISTENER_TLS),
 ];

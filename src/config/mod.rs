@@ -50,6 +50,9 @@ pub const MESSAGE_OCTETS_MIN: u64 = 64 * 1024;
 /// Octets of a block of the spool, of which its size is a multiple.
 const BLOCK_OCTETS: u64 = limits::BLOCK_OCTETS as u64;
 
+/// Where the sockets for programs of this machine are.
+const SOCKETS_FOLDER: &str = "/run/postern";
+const SUBMIT_NAME: &str = "submit.sock";
 const SPOOL_PATH_DEFAULT: &str = "/var/spool/postern/spool";
 const SPOOL_OCTETS_DEFAULT: u64 = 4 * 1024 * 1024;
 const DAY_S: u64 = 86_400;
@@ -91,6 +94,17 @@ pub struct Config {
     pub log: String,
     /// What a clock that nobody has set yet holds up.
     pub clock: UntrustedClock,
+    /// Where programs of this machine hand their mail in.
+    pub submit: SocketPath,
+}
+
+/// A socket for programs of this machine.
+#[derive(Clone, Debug)]
+pub struct SocketPath {
+    /// Its path.
+    pub path: PathBuf,
+    /// The file names it; else a relay that can't have it goes without.
+    pub is_given: bool,
 }
 
 /// Why a file is no configuration. Displays as one line: `FILE:LINE: KEY: what is wrong; what is allowed`.
@@ -300,6 +314,7 @@ impl Config {
         check_logins(&top, &listen, &users)?;
         let spool = spool(&file.table(root, "spool"))?;
         let limits = limits(&file.table(root, "limits"), spool.octets)?;
+        let control_path = file.table(root, "control").read("path", values::socket_path)?;
         let clock = file.table(root, "clock");
         let clock = clock.read("untrusted", |value| values::choice(value, &["wait", "ignore-dates"]))?;
         Ok(Self {
@@ -317,6 +332,7 @@ impl Config {
             limits,
             quirks: quirks(&file.table(root, "quirks"))?,
             clock: if clock == Some(1) { UntrustedClock::IgnoreDates } else { UntrustedClock::Wait },
+            submit: submit(&file.table(root, "submit"), control_path)?,
             hostname,
             listen,
             smarthosts,
@@ -354,6 +370,14 @@ fn spool(table: &Table<'_>) -> Result<Spool, ConfigError> {
         octets: octets - octets % BLOCK_OCTETS,
         volatile: table.read("volatile", values::truth)?.unwrap_or(false),
     })
+}
+
+/// Beside the control socket, when nothing else is set.
+fn submit(table: &Table<'_>, control_path: Option<PathBuf>) -> Result<SocketPath, ConfigError> {
+    let given = table.read("path", values::socket_path)?;
+    let is_given = given.is_some();
+    let folder = control_path.as_deref().and_then(Path::parent).unwrap_or(Path::new(SOCKETS_FOLDER));
+    Ok(SocketPath { path: given.unwrap_or_else(|| folder.join(SUBMIT_NAME)), is_given })
 }
 
 fn retry(table: &Table<'_>) -> Result<Retry, ConfigError> {

@@ -5,12 +5,10 @@
 //! its input, and no event will come for them.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::Shutdown;
-
-use mio::net::TcpStream;
 
 use super::tls::{Plaintext, Stream};
 use super::upstream::{NoSecret, Upstream};
+use super::wire::Wire;
 use crate::relay::{Connection, Relay};
 use crate::spool::Device;
 use crate::time::Now;
@@ -33,7 +31,7 @@ pub(super) enum Pumped {
 /// An open socket and what is known of it.
 #[derive(Debug)]
 pub(super) struct Socket {
-    pub stream: TcpStream,
+    pub stream: Wire,
     /// What lies between it and the session, where that is anything.
     tls: Option<Box<Stream>>,
     is_readable: bool,
@@ -47,7 +45,7 @@ pub(super) struct Socket {
 }
 
 impl Socket {
-    pub(super) fn new(stream: TcpStream) -> Self {
+    pub(super) fn new(stream: Wire) -> Self {
         Self {
             stream,
             tls: None,
@@ -129,7 +127,7 @@ impl Socket {
             tls.close();
             let _ = tls.send(&mut self.stream);
         }
-        let _ = self.stream.shutdown(Shutdown::Write);
+        self.stream.end();
     }
 
     /// True while TLS has octets for the socket.

@@ -4,6 +4,7 @@ mod certificate;
 pub mod clock;
 mod connection;
 pub mod dial;
+mod entrance;
 mod event_loop;
 pub mod hosts;
 mod https;
@@ -12,10 +13,12 @@ mod listener;
 pub mod on_link;
 pub mod resolver;
 mod secret;
+mod socket_file;
 mod tls;
 mod tokens;
 mod upstream;
 mod users;
+mod wire;
 
 use std::io::{Error, ErrorKind};
 use std::path::PathBuf;
@@ -41,6 +44,15 @@ pub enum StartError {
     Listen {
         /// Which.
         listen: Listen,
+        /// Why.
+        error: Error,
+    },
+    /// A socket for programs of this machine can't be opened where it was asked for.
+    Socket {
+        /// The key that names it.
+        key: &'static str,
+        /// Its path.
+        path: PathBuf,
         /// Why.
         error: Error,
     },
@@ -85,6 +97,19 @@ impl core::fmt::Display for StartError {
                     None => write!(f, "{error}"),
                 }
             }
+            Self::Socket { key, path, error } => {
+                write!(f, "{key}: {}: ", path.display())?;
+                let hint = [
+                    (ErrorKind::AddrInUse, "in use by another process; stop that one, or set another path"),
+                    (ErrorKind::AlreadyExists, "not a socket, and left alone; set another path"),
+                    (ErrorKind::NotFound, "its folder can't be made; make it, or set another path"),
+                    (ErrorKind::PermissionDenied, "not permitted; start as root, or set another path"),
+                ];
+                match hint.iter().find(|(kind, _)| *kind == error.kind()) {
+                    Some((_, hint)) => f.write_str(hint),
+                    None => write!(f, "{error}"),
+                }
+            }
             Self::User { name, path, what } => write!(f, "users.{name}: {}: {what}", path.display()),
             Self::Trust(error) => write!(f, "{error}"),
             Self::Secret { path, fault } => write!(f, "smarthost: {}: {fault}", path.display()),
@@ -100,7 +125,11 @@ impl StartError {
         match self {
             Self::Spool { error: OpenError::NotAFile | OpenError::Volatile, .. } => 78,
             Self::Spool { error: OpenError::Io(error), .. } if error.kind() == ErrorKind::NotFound => 78,
-            Self::Listen { .. } | Self::User { .. } | Self::Trust(_) | Self::Secret { .. } => 78,
+            Self::Listen { .. }
+            | Self::Socket { .. }
+            | Self::User { .. }
+            | Self::Trust(_)
+            | Self::Secret { .. } => 78,
             Self::Spool { .. } | Self::System(_) => 74,
         }
     }

@@ -78,7 +78,7 @@ impl<D: Device> Relay<D> {
                     None => log::warn!("bounce-deferred id={id} to={told} next-try={next_try_s}s"),
                 }
             } else {
-                self.queue.put_back_notice(message);
+                self.queue.put_back_notice(message, facts.waiting > 0);
             }
             return Ok(());
         }
@@ -109,7 +109,7 @@ impl<D: Device> Relay<D> {
         match settled {
             Settled::Removed | Settled::SetAside => self.queue.remove(message),
             Settled::Waiting | Settled::Failed => {
-                let due = self.queue.defer(message, facts.accepted, tick, retry, &mut self.jitter);
+                let due = self.queue.resume(message);
                 log::info!("waiting id={id} next-try={}s", due.since(tick).0 / 1000);
             }
         }

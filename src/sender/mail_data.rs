@@ -93,6 +93,7 @@ impl Session {
             }
         }
         let has_ended = mail_data.step == Step::End && mail_data.stuffing.end(output);
+        self.replies_awaited += u16::from(has_ended);
         self.state = if has_ended {
             State::Verdict { is_void: mail_data.is_void }
         } else {

@@ -115,6 +115,9 @@ pub struct Session {
     pub(super) deadline: Instant,
     /// Octets in the output after the last call: fewer now means that the smarthost has taken some.
     unsent: usize,
+    /// Replies that are still to come, the greeting among them: one for each command, and for the end of mail
+    /// data.
+    pub(super) replies_awaited: u16,
     pub(super) local: IpAddr,
     /// Which of the configured smarthosts the connection goes, or went, to.
     smarthost: usize,
@@ -156,6 +159,7 @@ impl Session {
             state: State::Closed,
             deadline: Instant::default(),
             unsent: 0,
+            replies_awaited: 0,
             local: nowhere,
             smarthost: 0,
             replies: ReplyReader::new(),
@@ -193,6 +197,7 @@ impl Session {
         self.local = local.to_canonical();
         self.smarthost = smarthost;
         self.unsent = 0;
+        self.replies_awaited = 1;
         self.replies.reset();
         self.extensions = Extensions::default();
         self.is_tls = false;
@@ -355,6 +360,8 @@ impl Session {
     fn reply(&mut self, config: &Config) -> Result<(), Stop> {
         let code = self.replies.code();
         let severity = self.replies.severity();
+        // 421 and the refusal of mail data that is under way come unasked too.
+        self.replies_awaited = self.replies_awaited.saturating_sub(1);
         if code == 421 {
             let is_between_messages = self.has_served && matches!(self.state, State::Ready);
             return Err(if is_between_messages { Stop::Farewell } else { Stop::Fault(Fault::TooBusy) });

@@ -141,6 +141,7 @@ impl Session {
                 }
                 Step::Rset => {
                     output.append(b"RSET\r\n");
+                    self.replies_awaited += 1;
                     transaction.is_rset_awaited = true;
                     transaction.step = Step::Mail;
                 }
@@ -150,12 +151,14 @@ impl Session {
                     } else {
                         self.write_mail(output);
                     }
+                    self.replies_awaited += 1;
                     transaction.is_mail_awaited = true;
                     transaction.step = Step::Recipients;
                 }
                 Step::Recipients if self.record.is_notice() => {
                     if !transaction.is_refused {
                         self.write_notice_recipient(config, output);
+                        self.replies_awaited += 1;
                         transaction.asked = 1;
                         transaction.recipients_awaited = 1;
                     }
@@ -170,6 +173,7 @@ impl Session {
                     let is_for_nobody = transaction.accepted == 0 && !transaction.is_awaiting();
                     if !transaction.is_refused && transaction.asked > 0 && !is_for_nobody {
                         output.append(b"DATA\r\n");
+                        self.replies_awaited += 1;
                         transaction.is_data_awaited = true;
                     }
                     transaction.step = Step::Wait;
@@ -247,6 +251,7 @@ impl Session {
         // reverse-path.
         let is_to_tell = recipient.notify.wants_success() && !self.extensions.dsn;
         self.record.ask(index, is_to_tell && !self.envelope.reverse_path.is_empty());
+        self.replies_awaited += 1;
         transaction.asked += 1;
         transaction.recipients_awaited += 1;
         Ok(())
