@@ -8,3 +8,4 @@ mod many;
 mod rig;
 mod security;
 mod smarthost;
+mod tokens;
