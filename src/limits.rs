@@ -76,7 +76,7 @@ pub const RECEIVER_SESSION_OCTETS: usize = RECEIVER_SLOT_OCTETS + INPUT_OCTETS +
 /// Octets that a receiver session may cost on any board.
 pub const RECEIVER_SESSION_OCTETS_MAX: usize = 8192;
 /// Octets of a sender connection's slot without its buffers, its block and its recipients' states, at most.
-pub const SENDER_SLOT_OCTETS: usize = 3328;
+pub const SENDER_SLOT_OCTETS: usize = 4096;
 /// Octets of one recipient's state while its message is relayed.
 pub const RECIPIENT_STATE_OCTETS: usize = 3;
 /// Blocks that the spool works in beside those of its drafts and readers.
@@ -88,7 +88,15 @@ pub const BLOCK_BITS: usize = 3;
 /// Octets of one message in the spool's table, at most.
 pub const MESSAGE_ENTRY_OCTETS: usize = 48;
 /// Octets of one message in the queue, at most.
-pub const QUEUE_ENTRY_OCTETS: usize = 25;
+pub const QUEUE_ENTRY_OCTETS: usize = 26;
+/// Different replies that are remembered as the reason why messages wait.
+pub const REPLIES_REMEMBERED: usize = match QUEUED_MESSAGES / 256 {
+    0..4 => 4,
+    64.. => 64,
+    replies => replies,
+};
+/// Octets of one of them, at most.
+pub const REPLY_ENTRY_OCTETS: usize = 288;
 /// Smarthosts that may be configured: the preferred one, and those that stand in for it.
 pub const SMARTHOSTS: usize = 4;
 /// Octets of what is known of the route to one of them, at most.
@@ -122,6 +130,7 @@ pub const RESERVED: &[(&str, usize, usize)] = &[
     ("spool's bits of a block", BLOCK_BITS, SPOOL_BLOCKS.div_ceil(8)),
     ("spool's messages", QUEUED_MESSAGES, MESSAGE_ENTRY_OCTETS),
     ("queue's messages", QUEUED_MESSAGES, QUEUE_ENTRY_OCTETS),
+    ("replies remembered", REPLIES_REMEMBERED, REPLY_ENTRY_OCTETS),
     ("clients' ledger", LEDGER_CLIENTS, LEDGER_CLIENT_OCTETS),
     ("clients' shares", 256, 4),
     ("resolved names", RESOLVED_NAMES, RESOLVED_NAME_OCTETS),

@@ -2,7 +2,7 @@
 //!
 //! The list is the file's contract: a key that is not here is a mistake in the file, and a key that is here
 //! but not built in this version is refused with its reason, because a setting that is silently without
-//! effect (a privilege drop, a login of clients) is worse than a relay that doesn't start.
+//! effect (a rewriting, a certificate of ours) is worse than a relay that doesn't start.
 
 /// What this version does with a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,9 +25,6 @@ pub(super) struct Key {
 }
 
 const NO_LISTENER_TLS: Standing = Standing::Later("this version's listeners offer no TLS; leave it out");
-const NO_REWRITING: Standing =
-    Standing::Later("this version doesn't rewrite mail on its way out; leave it out");
-const NO_SOCKET: Standing = Standing::Later("this version has no such socket yet; leave it out");
 
 /// The one table within another.
 pub(super) const OAUTH2: &str = "smarthost.oauth2";
@@ -45,14 +42,7 @@ pub(super) const KEYS: &[Key] = &[
     built("", "hostname"),
     built("", "admin"),
     built("", "domain"),
-    later(
-        "",
-        "run_as",
-        Standing::Later(
-            "this version doesn't change its user; leave it out \
-             and let procd or systemd start it as that user",
-        ),
-    ),
+    built("", "run_as"),
     built("", "log"),
     built("", "log_to"),
     built("", "listen"),
@@ -67,7 +57,7 @@ pub(super) const KEYS: &[Key] = &[
     built("", "clock"),
     built("", "sender"),
     built("", "aliases"),
-    later("", "control", NO_SOCKET),
+    built("", "control"),
     built("", "submit"),
     later("", "listener_tls", NO_LISTENER_TLS),
     built("", "users"),
@@ -114,10 +104,10 @@ pub(super) const KEYS: &[Key] = &[
     built("quirks", "missing_fields"),
     built("quirks", "bare_lf"),
     built("clock", "untrusted"),
-    later("sender", "envelope", NO_REWRITING),
-    later("sender", "header_from", NO_REWRITING),
+    built("sender", "envelope"),
+    built("sender", "header_from"),
     built("sender", "hide_received"),
-    later("control", "path", NO_SOCKET),
+    built("control", "path"),
     built("submit", "path"),
     later("listener_tls", "certificate", NO_LISTENER_TLS),
     later("listener_tls", "key", NO_LISTENER_TLS),

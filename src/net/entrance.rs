@@ -44,6 +44,8 @@ struct Submission {
 pub(super) struct Entrance {
     listeners: heapless::Vec<Listening, LISTENERS_MAX>,
     submission: Option<Submission>,
+    /// Why there is none although none of the settings is wrong.
+    no_submission: Option<Error>,
     /// A client that was accepted, but has no slot yet.
     waiting: Option<(Wire, Peer)>,
     rests_until: Option<Instant>,
@@ -69,18 +71,23 @@ impl Entrance {
             }
         }
         let submission = match open_submission(config, registry, Token(base + LISTENERS_MAX)) {
-            Ok(submission) => Some(submission),
+            Ok(submission) => Ok(submission),
             Err(error) if config.submit.is_given => {
                 let path = config.submit.path.clone();
                 return Err(StartError::Socket { key: "submit.path", path, error });
             }
-            Err(error) => {
-                let path = config.submit.path.display();
-                log::warn!("no submission socket at {path}, sendmail doesn't reach this relay: {error}");
-                None
-            }
+            Err(error) => Err(error),
         };
-        Ok(Self { listeners, submission, waiting: None, rests_until: None })
+        let (submission, no_submission) = match submission {
+            Ok(submission) => (Some(submission), None),
+            Err(error) => (None, Some(error)),
+        };
+        Ok(Self { listeners, submission, no_submission, waiting: None, rests_until: None })
+    }
+
+    /// Why the submission socket of the default path could not be had; worth a warning.
+    pub(super) fn no_submission(&self) -> Option<&Error> {
+        self.no_submission.as_ref()
     }
 
     /// The addresses that are listened on.

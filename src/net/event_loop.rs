@@ -14,12 +14,13 @@ use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 use signal_hook_mio::v1_0::Signals;
 
 use super::connection::{Pumped, Socket};
+use super::control::{self, Controls};
 use super::dial::{Connected, Dials};
 use super::entrance::{ENTRANCES_MAX, Entrance};
 use super::resolver::{NAMES_MAX, NameIndex, Resolver, Source};
 use super::upstream::Upstream;
 use super::wire::Wire;
-use super::{StartError, clock, users};
+use super::{StartError, clock, privileges, users};
 use crate::config::Config;
 use crate::limits::{RECEIVER_SESSIONS, SENDER_CONNECTIONS, SMARTHOSTS};
 use crate::receiver::Peer;
@@ -40,10 +41,13 @@ const ENTRANCES: usize = 2;
 const SLOTS: usize = ENTRANCES + ENTRANCES_MAX;
 const SLOTS_COUNT: usize = RECEIVER_SESSIONS + SENDER_CONNECTIONS;
 const NAMES: usize = SLOTS + SLOTS_COUNT;
+const CONTROLS: usize = NAMES + NAMES_MAX;
 /// A token is a place and the generation of its socket: events of a socket that is gone find nobody.
 const PLACE_BITS: u32 = 12;
 /// Of the sockets over which access tokens come, one a smarthost.
-const TOKENS: usize = NAMES + NAMES_MAX;
+const TOKENS: usize = CONTROLS + control::PLACES;
+/// The bits of a generation.
+pub(super) const GENERATIONS: usize = usize::MAX >> PLACE_BITS;
 const _: () = assert!(TOKENS + SMARTHOSTS <= 1 << PLACE_BITS);
 
 /// Whether the loop goes on.
@@ -87,6 +91,7 @@ struct Driver {
     entrance: Entrance,
     addresses: Vec<SocketAddr>,
     slots: Box<[Slot]>,
+    controls: Controls,
     dials: Dials,
     stop_at: Option<Instant>,
 }
@@ -97,18 +102,22 @@ impl EventLoop {
     /// # Errors
     /// What of the configuration can't be had from the system.
     pub fn start(config: Config) -> Result<Self, StartError> {
+        let identity = privileges::identity(config.run_as.as_ref())?;
+        let poll = Poll::new().map_err(StartError::System)?;
+        let entrance = Entrance::open(&config, poll.registry(), ENTRANCES)?;
+        let controls = Controls::open(&config, poll.registry(), CONTROLS)?;
+        // All else is opened as the one who will have to open it again.
+        privileges::give_up(identity.as_ref(), &config.spool.path)?;
         let now = clock::now();
         let upstream = Upstream::new(&config)?;
+        let users = users::read(&config.users)?;
         let blocks = u32::try_from(config.spool.octets / BLOCK_OCTETS as u64).unwrap_or(u32::MAX);
         let start = Start { blocks, seed: clock::seed(), now: now.instant };
         let (spool, recovery) = start_at(&config.spool.path, config.spool.volatile, start)
             .map_err(|error| StartError::Spool { path: config.spool.path.clone(), error })?;
-        let poll = Poll::new().map_err(StartError::System)?;
         let mut signals = Signals::new([SIGTERM, SIGINT, SIGUSR1]).map_err(StartError::System)?;
         poll.registry().register(&mut signals, SIGNALS, Interest::READABLE).map_err(StartError::System)?;
         upstream.watch_clock(poll.registry(), CLOCK).map_err(StartError::System)?;
-        let users = users::read(&config.users)?;
-        let entrance = Entrance::open(&config, poll.registry(), ENTRANCES)?;
         let addresses = entrance.addresses().map_err(StartError::System)?;
         // Told only now, so that a start that is refused says one line, its reason.
         log::info!(
@@ -123,6 +132,14 @@ impl EventLoop {
         for address in &addresses {
             log::info!("listening address={address}");
         }
+        if let Some(error) = entrance.no_submission() {
+            let path = config.submit.path.display();
+            log::warn!("no submission socket at {path}, sendmail doesn't reach this relay: {error}");
+        }
+        if let Some(error) = controls.no_socket() {
+            let path = config.control.path.display();
+            log::warn!("no control socket at {path}, queue and status don't reach this relay: {error}");
+        }
         let slot = |_| Slot { link: Link::None, generation: 0, is_runnable: false };
         let smarthosts = config.smarthosts.iter();
         let smarthosts = smarthosts.map(|smarthost| (smarthost.host.clone(), smarthost.port)).collect();
@@ -136,6 +153,7 @@ impl EventLoop {
             upstream,
             entrance,
             addresses,
+            controls,
             slots: (0..SLOTS_COUNT).map(slot).collect(),
             dials: Dials::new(Resolver::new(Source::System, NAMES), SENDER_CONNECTIONS + SMARTHOSTS),
             stop_at: None,
@@ -167,7 +185,9 @@ impl EventLoop {
         }
         driver.accept(&now);
         driver.pump_runnable(&now);
+        driver.controls.turn(&now, driver.poll.registry(), &mut driver.relay, token_at);
         driver.relay.turn(&now);
+        driver.controls.turned(&now, &mut driver.relay);
         driver.pump_touched(&now);
         driver.expire(&now);
         driver.connect(&now);
@@ -178,13 +198,16 @@ impl EventLoop {
 impl Driver {
     /// How long nothing is to be done when no event comes.
     fn wait(&self, now: Instant) -> Option<std::time::Duration> {
-        if self.slots.iter().any(|slot| slot.is_runnable) || self.entrance.may_accept() {
+        if self.slots.iter().any(|slot| slot.is_runnable)
+            || self.entrance.may_accept()
+            || self.controls.is_runnable()
+        {
             return Some(std::time::Duration::ZERO);
         }
         let upstream = [self.upstream.watch_at(), self.upstream.token_deadline()];
-        let due =
-            [self.relay.deadline(now), self.dials.deadline(), self.entrance.rests_until(), self.stop_at];
-        let due = due.into_iter().chain(upstream).flatten().min()?;
+        let due = [self.relay.deadline(now), self.dials.deadline(), self.stop_at];
+        let more = [self.entrance.rests_until(), self.controls.deadline()];
+        let due = due.into_iter().chain(more).chain(upstream).flatten().min()?;
         Some(std::time::Duration::from_millis(due.since(now).0))
     }
 
@@ -210,6 +233,10 @@ impl Driver {
             if !self.upstream.token_told(smarthost, event) {
                 self.dials.told(now.instant, registry, SENDER_CONNECTIONS + smarthost);
             }
+            return;
+        }
+        if place >= CONTROLS {
+            self.controls.told(place - CONTROLS, token.0 >> PLACE_BITS, event);
             return;
         }
         if place >= NAMES {
@@ -241,6 +268,7 @@ impl Driver {
                     log::info!("stopping signal={signal}");
                     self.stop_at = Some(now.instant + STOP_WITHIN);
                     self.entrance.close();
+                    self.controls.close();
                     self.relay.shut_down(now);
                 }
                 _ => {}
@@ -310,7 +338,7 @@ impl Driver {
     fn vacate(&mut self, index: usize) {
         let slot = &mut self.slots[index];
         slot.link = Link::None;
-        slot.generation = (slot.generation + 1) & (usize::MAX >> PLACE_BITS);
+        slot.generation = (slot.generation + 1) & GENERATIONS;
         slot.is_runnable = false;
     }
 
@@ -338,6 +366,9 @@ impl Driver {
     }
 
     fn expire(&mut self, now: &Now) {
+        if self.controls.takes_fresh_names() {
+            self.dials.forget_names();
+        }
         self.relay.expire(now);
         self.pump_touched(now);
         for smarthost in 0..self.smarthosts.len() {
@@ -433,7 +464,11 @@ impl Driver {
 }
 
 fn token_of(index: usize, generation: usize) -> Token {
-    Token((SLOTS + index) | generation << PLACE_BITS)
+    token_at(SLOTS + index, generation)
+}
+
+fn token_at(place: usize, generation: usize) -> Token {
+    Token(place | generation << PLACE_BITS)
 }
 
 fn index_of(at: Connection) -> usize {

@@ -3,6 +3,7 @@
 mod certificate;
 pub mod clock;
 mod connection;
+mod control;
 pub mod dial;
 mod entrance;
 mod event_loop;
@@ -11,6 +12,7 @@ mod https;
 mod lines;
 mod listener;
 pub mod on_link;
+pub mod privileges;
 pub mod resolver;
 mod secret;
 mod socket_file;
@@ -74,6 +76,8 @@ pub enum StartError {
         /// What is wrong with it.
         fault: SecretFault,
     },
+    /// There is no such user to become, or no way to.
+    RunAs(&'static str),
     /// The kernel refuses something that nothing can be done without.
     System(Error),
 }
@@ -111,6 +115,7 @@ impl core::fmt::Display for StartError {
                 }
             }
             Self::User { name, path, what } => write!(f, "users.{name}: {}: {what}", path.display()),
+            Self::RunAs(what) => write!(f, "run_as: {what}"),
             Self::Trust(error) => write!(f, "{error}"),
             Self::Secret { path, fault } => write!(f, "smarthost: {}: {fault}", path.display()),
             Self::System(error) => write!(f, "{error}"),
@@ -128,6 +133,7 @@ impl StartError {
             Self::Listen { .. }
             | Self::Socket { .. }
             | Self::User { .. }
+            | Self::RunAs(_)
             | Self::Trust(_)
             | Self::Secret { .. } => 78,
             Self::Spool { .. } | Self::System(_) => 74,

@@ -30,8 +30,10 @@ impl SocketFile {
     pub(super) fn open(path: &Path, mode: u32) -> Result<Self, Error> {
         if let Some(folder) = path.parent() {
             match DirBuilder::new().mode(0o755).create(folder) {
+                // The process's own mask keeps others out.
+                Ok(()) => std::fs::set_permissions(folder, Permissions::from_mode(0o755))?,
                 Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error),
-                Ok(()) | Err(_) => {}
+                Err(_) => {}
             }
         }
         let listener = match net::UnixListener::bind(path) {

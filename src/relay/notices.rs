@@ -23,7 +23,7 @@ impl<D: Device> Relay<D> {
     pub(super) fn begin_notice(&mut self, now: &Now, at: usize, message: MessageIndex) -> Result<(), Damage> {
         let id = self.spool.facts(message).id;
         let session = &mut self.senders[at].session;
-        let subject = session.open_notice(message, &mut self.spool)?;
+        let subject = session.open_notice(message, now, &mut self.spool)?;
         let destination = match subject.recipients {
             0 => Destination::Nowhere("nobody asked for it"),
             _ => queue::destination(subject.reverse_path, &self.config),
@@ -66,6 +66,9 @@ impl<D: Device> Relay<D> {
         let told = session.addressee(&self.config).escape_ascii();
         let id = facts.id;
         if !is_over {
+            if let Some(reply) = attempt.deferral {
+                self.queue.keep_reply(message, reply);
+            }
             if is_tried || attempt.has_sent_mail_data {
                 let due = self.queue.defer_notice(message, facts.accepted, tick, retry, &mut self.jitter);
                 let next_try_s = due.since(tick).0 / 1000;

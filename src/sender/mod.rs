@@ -13,6 +13,7 @@ mod notice;
 mod opening;
 mod reason;
 mod report;
+mod rewriting;
 mod route;
 mod session;
 mod tls;

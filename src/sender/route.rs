@@ -182,6 +182,8 @@ pub struct Route {
     /// Those about the login, which have a back-off of their own.
     login_failures: u32,
     last: Option<(Fault, Option<KeptReply>)>,
+    /// When the first of the faults was that no message was judged since.
+    faulty_since: Option<Instant>,
 }
 
 impl Default for Route {
@@ -193,7 +195,14 @@ impl Default for Route {
 impl Route {
     /// A route that was never tried.
     pub const fn new() -> Self {
-        Self { state: State::Closed, connections: 0, failures: 0, login_failures: 0, last: None }
+        Self {
+            state: State::Closed,
+            connections: 0,
+            failures: 0,
+            login_failures: 0,
+            last: None,
+            faulty_since: None,
+        }
     }
 
     /// How it stands.
@@ -209,6 +218,11 @@ impl Route {
     /// The last fault, with the reply that told it; kept until the smarthost judges a message.
     pub fn last_fault(&self) -> Option<(Fault, Option<&KeptReply>)> {
         self.last.as_ref().map(|(fault, reply)| (*fault, reply.as_ref()))
+    }
+
+    /// Since when there are faults without a message that the smarthost judged.
+    pub fn faulty_since(&self) -> Option<Instant> {
+        self.faulty_since
     }
 
     /// True when a connection may be opened at `now`, as far as the route is concerned.
@@ -257,6 +271,7 @@ impl Route {
         self.failures = 0;
         self.login_failures = 0;
         self.last = None;
+        self.faulty_since = None;
     }
 
     /// A connection ended, or was never made; with a fault the route rests. Faults of several connections at
@@ -277,6 +292,7 @@ impl Route {
             return None;
         };
         self.last = Some((fault, reply.cloned()));
+        self.faulty_since.get_or_insert(now);
         if matches!(self.state, State::Waiting { .. }) {
             return None;
         }
@@ -327,6 +343,7 @@ mod tests {
     fn rests_longer_with_each_fault_up_to_the_bound() {
         let (mut route, mut jitter, mut now) = (Route::new(), Jitter::new(1), Instant(0));
         let mut rests = Vec::new();
+        assert_eq!(route.faulty_since(), None);
         for _ in 0..60 {
             assert!(route.may_connect(now));
             route.connecting();
@@ -337,6 +354,7 @@ mod tests {
             now = now + rest;
             rests.push(rest);
         }
+        assert_eq!(route.faulty_since(), Some(Instant(0)));
         assert!(rests[0] < Duration::from_s(2));
         assert!(rests[..8].is_sorted(), "{rests:?}");
         assert!(rests[9..].iter().all(|rest| (Duration::from_s(225)..=RETRY.route_longest).contains(rest)));
@@ -353,7 +371,7 @@ mod tests {
             assert!(route.may_connect(now), "a working route takes more connections");
             if is_judged {
                 route.worked();
-                assert_eq!(route.last_fault(), None);
+                assert_eq!((route.last_fault(), route.faulty_since()), (None, None));
             }
             let rest = route.ended(FAULT, now, &RETRY, &mut jitter).unwrap();
             now = now + rest;

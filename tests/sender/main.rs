@@ -5,6 +5,7 @@ mod dialogs;
 mod disk;
 mod endings;
 mod many;
+mod rewriting;
 mod rig;
 mod security;
 mod smarthost;

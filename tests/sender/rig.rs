@@ -49,6 +49,7 @@ pub(crate) fn envelope() -> Envelope {
         reverse_path: heapless::Vec::from_slice(b"camera@site.example").expect("a short path"),
         body_is_8bit: false,
         utf8: false,
+        is_submission: false,
         ret: 0,
         envid: heapless::Vec::new(),
     }
