@@ -1,8 +1,8 @@
 //! One HTTPS request and its response, over the loop's own sockets and TLS, without waiting (RFC 9112, RFC
 //! 9110 4.3.4).
 //!
-//! The connection comes from the dials and is used once. All has a bound: the time, the response's octets, the
-//! rounds of one call. What was sent and received is wiped with the [`Exchange`].
+//! The connection comes from the dials and is used once. All has a bound: the time, the response's octets,
+//! the rounds of one call. What was sent and received is wiped with the [`Exchange`].
 
 use std::io::ErrorKind;
 

@@ -1,8 +1,8 @@
 //! The secret of the login, from its file: read at each login, so that a new one counts at once, and kept by
 //! nobody.
 //!
-//! A file that others may read is refused, whatever it holds (SEC-file-a). What it holds is never printed. One
-//! kind of secret is also written: a refresh token that was replaced by its provider.
+//! A file that others may read is refused, whatever it holds (SEC-file-a). What it holds is never printed.
+//! One kind of secret is also written: a refresh token that was replaced by its provider.
 
 use std::ffi::OsString;
 use std::fs::{File, Metadata, OpenOptions, Permissions};

@@ -318,8 +318,8 @@ fn save(path: &Path, token: Octets) -> Option<(Octets, Stamp)> {
         }
         Err(error) => {
             log::error!(
-                "can't save the new refresh token file={} error=\"{error}\"; it is used from memory, and after \
-                 a restart the old one may be refused",
+                "can't save the new refresh token file={} error=\"{error}\"; it is used from memory, and \
+                 after a restart the old one may be refused",
                 path.display()
             );
             Some((token, Stamp::of(path)))

@@ -104,7 +104,8 @@ impl Upstream {
         self.hosts[smarthost].secret(now, is_refused)
     }
 
-    /// Begins to ask for a token for `smarthost`, when a login waits for one: the host and port to connect to.
+    /// Begins to ask for a token for `smarthost`, when a login waits for one: the host and port to connect
+    /// to.
     pub(super) fn begin_token(&mut self, now: Instant, smarthost: usize) -> Option<(&str, u16)> {
         let Host { tokens: Some(tokens), secret: Some(file), stamps, .. } = &mut self.hosts[smarthost] else {
             return None;
