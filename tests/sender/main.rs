@@ -10,3 +10,4 @@ mod rewriting;
 mod rig;
 mod security;
 mod smarthost;
+mod tokens;
