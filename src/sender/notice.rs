@@ -7,8 +7,8 @@
 //! message; how it is laid out stands in `report.rs`.
 use super::attempt::Fate;
 use super::report::{HeaderSection, MessageIdField, PIECE_OCTETS_MAX, Report, Step};
-use super::session::{Session, State, Stop};
-use super::transaction::{Transaction, is_sendable};
+use super::session::{Session, Stop};
+use super::transaction::is_sendable;
 use super::{Ending, reason};
 use crate::buffer::Buffer;
 use crate::config::Config;
@@ -69,7 +69,7 @@ impl Session {
         now: &Now,
         spool: &mut Store<D>,
     ) -> Result<Subject<'_>, Damage> {
-        assert!(self.is_ready());
+        self.make_place();
         self.envelope = self.mail.open(spool, message)?;
         self.date_arrival(message, now, spool);
         self.record.begin(message, &spool.facts(message), Some(Fate::Waiting), spool)?;
@@ -107,8 +107,7 @@ impl Session {
             self.record.finish(Ending::Tried);
             return;
         }
-        self.state = State::Transaction(Transaction::first(self.is_reset_owed));
-        self.arm(now);
+        self.start(now);
     }
 
     /// The notice that was opened is not to be sent.

@@ -6,6 +6,7 @@
 //! Hello [-> Secret -> Auth] -> Ready
 //! Ready <-> Transaction -> MailData -> Verdict -> Ready or the next Transaction
 //!           Transaction with its mail data in a chunk -> Verdict
+//!           Verdict -> Transaction of the next message, the verdict still awaited
 //! Ready -> Quit -> Closed
 //! ```
 //! Replies are counted against commands; one that answers nothing ends the session, and so do 421, a reply
@@ -144,6 +145,10 @@ pub struct Session {
     pub(super) fault: Option<Fault>,
     pub(super) fault_reply: Option<KeptReply>,
     pub(super) record: Record,
+    /// The message whose verdict is awaited ahead of all other replies, while the next one is on its way.
+    pub(super) previous: Record,
+    /// It went in a chunk.
+    pub(super) is_previous_chunk: bool,
     pub(super) envelope: Envelope,
     pub(super) mail: Reader,
     /// Octets of the mail data as it leaves, before transparency (RFC 1870 5).
@@ -188,6 +193,8 @@ impl Session {
             fault: None,
             fault_reply: None,
             record: Record::new(),
+            previous: Record::new(),
+            is_previous_chunk: false,
             envelope: Envelope {
                 client: Origin::NOWHERE,
                 client_name: heapless::Vec::new(),
@@ -287,14 +294,27 @@ impl Session {
         (!matches!(self.state, State::Closed)).then_some(self.deadline)
     }
 
-    /// True when [`Session::begin`] may be called.
+    /// True when no message is under way, and one may be begun.
     pub fn is_ready(&self) -> bool {
-        matches!(self.state, State::Ready) && self.record.is_free()
+        matches!(self.state, State::Ready) && !self.is_at_work()
+    }
+
+    /// True when [`Session::begin`] may be called: the session is ready, or all that is awaited is the
+    /// verdict on the last message, behind whose end the commands of the next one may go (RFC 2920 3.1).
+    pub fn may_begin(&self) -> bool {
+        let is_last = !self.record.is_notice() && !self.record.has_more();
+        let has_place = if self.previous.is_under_way() {
+            self.record.is_free()
+        } else {
+            is_last && self.previous.is_free()
+        };
+        let is_verdict_next = matches!(self.state, State::Verdict { is_void: false, .. });
+        self.is_ready() || self.extensions.pipelining && is_verdict_next && has_place
     }
 
     /// True while a message is under way, or its result waits to be recorded.
     pub fn is_at_work(&self) -> bool {
-        !self.record.is_free()
+        !self.record.is_free() || !self.previous.is_free()
     }
 
     /// True when the smarthost has judged a message on this connection.
@@ -315,7 +335,7 @@ impl Session {
         config: &Config,
         spool: &mut Store<D>,
     ) -> Result<(), Damage> {
-        assert!(self.is_ready());
+        self.make_place();
         self.envelope = self.mail.open(spool, message)?;
         self.date_arrival(message, now, spool);
         self.record.begin(message, &spool.facts(message), None, spool)?;
@@ -326,22 +346,40 @@ impl Session {
         }
         self.refuse_unsendable(config);
         if self.record.has_more() {
-            self.state = State::Transaction(Transaction::first(self.is_reset_owed));
-            self.arm(now);
+            self.start(now);
         } else {
             self.record.finish(Ending::Tried);
         }
         Ok(())
     }
 
-    /// A finished attempt that waits to be recorded.
-    pub fn attempt(&self) -> Option<Attempt<'_>> {
-        self.record.attempt()
+    /// The message whose verdict is awaited makes place for the next one.
+    pub(super) fn make_place(&mut self) {
+        assert!(self.may_begin());
+        if let State::Verdict { is_chunk, .. } = self.state
+            && self.previous.is_free()
+        {
+            core::mem::swap(&mut self.record, &mut self.previous);
+            self.is_previous_chunk = is_chunk;
+        }
     }
 
-    /// The finished attempt was recorded; the session is free for the next message.
+    /// The first transaction of what was begun. Behind a chunk, which may yet be refused, it starts with RSET.
+    pub(super) fn start(&mut self, now: &Now) {
+        let is_behind_chunk = self.previous.is_under_way() && self.is_previous_chunk;
+        self.state = State::Transaction(Transaction::first(self.is_reset_owed || is_behind_chunk));
+        self.arm(now);
+    }
+
+    /// A finished attempt that waits to be recorded; there may be two, one after the other.
+    pub fn attempt(&self) -> Option<Attempt<'_>> {
+        self.previous.attempt().or_else(|| self.record.attempt())
+    }
+
+    /// The finished attempt was recorded; its place is free.
     pub fn recorded(&mut self) {
-        self.record.recorded();
+        let has_previous = self.previous.attempt().is_some();
+        if has_previous { self.previous.recorded() } else { self.record.recorded() }
     }
 
     /// What went wrong with the route on this connection, until the next one is made.
@@ -389,6 +427,9 @@ impl Session {
         if code == 421 {
             let is_between_messages = self.has_served && matches!(self.state, State::Ready);
             return Err(if is_between_messages { Stop::Farewell } else { Stop::Fault(Fault::TooBusy) });
+        }
+        if self.previous.is_under_way() {
+            return self.previous_verdict(code, severity);
         }
         match (self.state, severity) {
             (State::Closed | State::Quit, _) => {
@@ -465,6 +506,7 @@ impl Session {
             State::Handshake { .. } | State::Secret(_) => HANDSHAKE_TIMEOUT,
             State::Greeting | State::Hello { .. } | State::StartTls { .. } | State::Auth => GREETING_TIMEOUT,
             State::Ready => IDLE_TIMEOUT,
+            State::Transaction(_) if self.previous.is_under_way() => VERDICT_TIMEOUT,
             State::Transaction(transaction) => transaction.timeout(),
             State::MailData(_) => MailData::TIMEOUT,
             State::Verdict { .. } => VERDICT_TIMEOUT,
