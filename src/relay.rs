@@ -30,6 +30,7 @@ pub mod control;
 mod notices;
 mod relaying;
 mod routes;
+mod tls;
 
 pub use admin::{Removal, Retrial};
 
@@ -206,7 +207,8 @@ impl<D: Device> Relay<D> {
         match at {
             Connection::Receiver(at) => {
                 let Some(receiver) = &mut self.receivers[at] else { return &mut [] };
-                if receiver.session.is_committing() || receiver.closing != Closing::No {
+                let is_deaf = receiver.session.is_committing() || receiver.session.is_deaf();
+                if is_deaf || receiver.closing != Closing::No {
                     return &mut [];
                 }
                 Buffer::new(slice_of(&mut self.receivers_input, at, INPUT_OCTETS), &mut receiver.input)
@@ -311,6 +313,7 @@ impl<D: Device> Relay<D> {
         match at {
             Connection::Receiver(at) => {
                 self.receiver_closed(at);
+                self.grant_tls(now);
             }
             Connection::Sender(at) => self.sender_closed(now, at),
         }
@@ -448,6 +451,9 @@ impl<D: Device> Relay<D> {
         }
         if receiver.session.is_committing() {
             self.committing.push(at).expect("a session is in the list once, until its commit");
+        }
+        if receiver.session.wants_tls_place() {
+            self.grant_tls(now);
         }
     }
 

@@ -81,6 +81,8 @@ impl<D: Device> Relay<D> {
         });
         self.receivers_open += 1;
         self.counters.sessions += 1;
+        // Where TLS comes first, it needs a place.
+        self.grant_tls(now);
         Ok(Connection::Receiver(at))
     }
 
@@ -98,7 +100,7 @@ impl<D: Device> Relay<D> {
         }
     }
 
-    fn tell_eviction(&mut self, now: &Now) {
+    pub(super) fn tell_eviction(&mut self, now: &Now) {
         self.evictions += 1;
         self.counters.evicted += 1;
         if self.evictions_told.is_none_or(|told| told + EVICTIONS_TOLD_EVERY <= now.instant) {
