@@ -18,6 +18,7 @@ mod rewriting;
 mod route;
 mod session;
 mod tls;
+mod token;
 mod transaction;
 
 pub use attempt::{Attempt, Ending, Fate};
@@ -27,3 +28,4 @@ pub use reason::expired;
 pub use route::{BACK_OFF_MIN, Fault, Route, State as RouteState, Unresolved};
 pub use session::Session;
 pub use tls::TlsFault;
+pub use token::TokenFault;

@@ -11,3 +11,4 @@ mod riding;
 mod rig;
 mod security;
 mod smarthost;
+mod tokens;
