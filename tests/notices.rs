@@ -195,8 +195,8 @@ fn refused_null_reverse_path() {
     world.expect_empty();
 }
 
-/// U8-c, B-3464-b (RFC 6533): an address beyond ASCII is told in ASCII, and for people as it is; a notice goes
-/// to such an address where the smarthost offers SMTPUTF8, else to `admin`.
+/// U8-c, B-3464-b (RFC 6533): an address beyond ASCII is told in ASCII, and for people as it is; a notice
+/// goes to such an address where the smarthost offers SMTPUTF8, else to `admin`.
 #[test]
 fn addresses_beyond_ascii() {
     const REFUSED: &[(&str, &str)] = &[("RCPT TO:<\u{e4}+b@x.example>", "550 5.1.1 no such user")];

@@ -11,7 +11,7 @@ use core::fmt::{self, Write as _};
 use super::chunks::{Chunks, is_of_the_command};
 use super::rewriting::{GIVEN_OCTETS_MAX, Rewriting, TAKEN_OCTETS_MAX, Wanted};
 use super::session::{Session, State, Stop};
-use super::{Ending, Fault, report};
+use super::{Fault, report};
 use crate::buffer::Buffer;
 use crate::config::Config;
 use crate::limits::SENDER_OUTPUT_OCTETS;
@@ -201,27 +201,15 @@ impl Session {
         Ok(())
     }
 
-    /// The same for the message before the one that is under way.
-    pub(super) fn previous_verdict(&mut self, code: u16, severity: Severity) -> Result<(), Stop> {
-        core::mem::swap(&mut self.record, &mut self.previous);
-        let judged = self.judge(false, self.is_previous_chunk, code, severity);
-        if judged.is_ok() {
-            self.record.finish(Ending::Tried);
-        }
-        core::mem::swap(&mut self.record, &mut self.previous);
-        judged?;
-        self.has_served = true;
-        if matches!(self.state, State::Verdict { .. }) {
-            // Nothing was begun behind it after all.
-            self.is_reset_owed = self.is_previous_chunk && severity != Severity::Completion;
-            self.state = State::Ready;
-        }
-        Ok(())
-    }
-
     /// Settles the accepted recipients. (What becomes of a transaction whose chunk was refused is not said,
     /// RFC 3030 2: RSET is owed then.)
-    fn judge(&mut self, is_void: bool, is_chunk: bool, code: u16, severity: Severity) -> Result<(), Stop> {
+    pub(super) fn judge(
+        &mut self,
+        is_void: bool,
+        is_chunk: bool,
+        code: u16,
+        severity: Severity,
+    ) -> Result<(), Stop> {
         match severity {
             Severity::Intermediate => return Err(Stop::Fault(Fault::Protocol)),
             // Whatever the smarthost makes of no message to nobody: the recipients were refused before.

@@ -299,19 +299,6 @@ impl Session {
         matches!(self.state, State::Ready) && !self.is_at_work()
     }
 
-    /// True when [`Session::begin`] may be called: the session is ready, or all that is awaited is the
-    /// verdict on the last message, behind whose end the commands of the next one may go (RFC 2920 3.1).
-    pub fn may_begin(&self) -> bool {
-        let is_last = !self.record.is_notice() && !self.record.has_more();
-        let has_place = if self.previous.is_under_way() {
-            self.record.is_free()
-        } else {
-            is_last && self.previous.is_free()
-        };
-        let is_verdict_next = matches!(self.state, State::Verdict { is_void: false, .. });
-        self.is_ready() || self.extensions.pipelining && is_verdict_next && has_place
-    }
-
     /// True while a message is under way, or its result waits to be recorded.
     pub fn is_at_work(&self) -> bool {
         !self.record.is_free() || !self.previous.is_free()
@@ -351,24 +338,6 @@ impl Session {
             self.record.finish(Ending::Tried);
         }
         Ok(())
-    }
-
-    /// The message whose verdict is awaited makes place for the next one.
-    pub(super) fn make_place(&mut self) {
-        assert!(self.may_begin());
-        if let State::Verdict { is_chunk, .. } = self.state
-            && self.previous.is_free()
-        {
-            core::mem::swap(&mut self.record, &mut self.previous);
-            self.is_previous_chunk = is_chunk;
-        }
-    }
-
-    /// The first transaction of what was begun. Behind a chunk, which may yet be refused, it starts with RSET.
-    pub(super) fn start(&mut self, now: &Now) {
-        let is_behind_chunk = self.previous.is_under_way() && self.is_previous_chunk;
-        self.state = State::Transaction(Transaction::first(self.is_reset_owed || is_behind_chunk));
-        self.arm(now);
     }
 
     /// A finished attempt that waits to be recorded; there may be two, one after the other.

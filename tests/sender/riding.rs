@@ -1,5 +1,5 @@
-//! The next message's commands behind the end of the last one's mail data, whose verdict is still to come (RFC
-//! 2920 3.1).
+//! The next message's commands behind the end of the last one's mail data, whose verdict is still to come
+//! (RFC 2920 3.1).
 use postern::sender::Fault;
 
 use crate::rig::{Rig, envelope};
@@ -130,8 +130,8 @@ fn the_verdict_is_waited_for() {
     ));
 }
 
-/// Nothing rides along where it may not: without PIPELINING, behind mail data for nobody, when the message has
-/// recipients left, or when two are under way.
+/// Nothing rides along where it may not: without PIPELINING, behind mail data for nobody, when the message
+/// has recipients left, or when two are under way.
 #[test]
 fn what_does_not_ride_along() {
     let start = "S: 220 a
