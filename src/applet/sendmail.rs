@@ -185,6 +185,7 @@ fn hand_in(settings: &Settings, envelope: &Envelope, message: &mut Message) -> R
                 let line = format!("{reason}; the message may have been taken all the same");
                 return Err(Failure { code: EXIT_TRY_LATER, line });
             }
+            Err(Stop::Silent(line)) => return Err(Failure { code: EXIT_TRY_LATER, line }),
             Err(Stop::TryAgain(reason)) => reason,
         };
     }
