@@ -1,4 +1,5 @@
-//! What a relay may say to `sendmail`, by a script: each reply has its exit code, and a busy relay is asked again.
+//! What a relay may say to `sendmail`, by a script: each reply has its exit code, and a busy relay is asked
+//! again.
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixListener;

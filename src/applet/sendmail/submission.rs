@@ -197,7 +197,8 @@ impl<L: Link> Conversation<L> {
     }
 }
 
-/// The reply, if it says yes. `code` is the exit code of a refusal whose enhanced status tells nothing better.
+/// The reply, if it says yes. `code` is the exit code of a refusal whose enhanced status tells nothing
+/// better.
 fn judge(reply: Reply, code: Option<u8>, what: &str) -> Result<Reply, Stop> {
     match reply.severity {
         Severity::Completion | Severity::Intermediate => Ok(reply),
