@@ -163,6 +163,10 @@ pub(crate) struct Configured {
     pub(crate) is_pinned: bool,
     /// `auth`; none: there is no login.
     pub(crate) auth: Option<&'static str>,
+    /// `sender.envelope`.
+    pub(crate) envelope: Option<&'static str>,
+    /// `sender.header_from`.
+    pub(crate) header_from: Option<&'static str>,
 }
 
 /// How many smarthosts a run has at most.
@@ -220,6 +224,8 @@ impl Configured {
             tls: random.pick(&["none", "none", "starttls", "starttls", "implicit"]),
             is_pinned: random.chance(500),
             auth: auth.filter(|_| random.chance(700)),
+            envelope: random.chance(200).then_some(USER),
+            header_from: random.chance(200).then_some(USER),
         }
     }
 
@@ -238,7 +244,11 @@ impl Configured {
             }
         }
         let table = |at: usize| format!("[[smarthost]]\nhost = \"198.51.100.{}\"\n{table}", at + 1);
-        (0..self.count).map(table).collect()
+        let key = |(key, value): (&str, Option<&str>)| {
+            value.map_or_else(String::new, |value| format!("{key} = \"{value}\"\n"))
+        };
+        let sender = [("envelope", self.envelope), ("header_from", self.header_from)].map(key);
+        (0..self.count).map(table).chain(["[sender]\n".to_owned()]).chain(sender).collect()
     }
 }
 
