@@ -3,6 +3,7 @@
 //! The applet is the program's name (as a link to it has it) or the first argument. Each ends with an exit
 //! code of sysexits.h, and what went wrong is one line on stderr, `postern: ...`.
 
+mod advice;
 mod check;
 mod demo;
 mod demo_alert;
@@ -22,6 +23,7 @@ use lexopt::Arg::{Long, Short, Value};
 
 use crate::config::{self, Config};
 use crate::limits;
+use check::Check;
 use queue::Queue;
 
 /// The demo's sample did not arrive.
@@ -41,8 +43,7 @@ postern: a durable SMTP alert relay
   postern queue show ID                    the message
   postern queue retry [ID]                 try it, or everything, now
   postern queue remove ID|--all [--yes]    remove it, or everything, unsent
-  postern check --offline [--config FILE]  read the configuration only: \"ok\", or what is wrong
-  postern limits                           this board's capacities and what they cost
+XX  postern limits                           this board's capacities and what they cost
   postern demo [--once]                    a relay and its smarthost, to try; --once: one alert, then end
   postern --version
   postern --help
@@ -64,7 +65,7 @@ struct Failure {
 #[derive(Debug, PartialEq, Eq)]
 enum Applet {
     Serve { config: PathBuf },
-    Check { config: PathBuf },
+    Check(Check),
     Queue(Queue),
     Limits,
     Demo { once: bool },
@@ -76,7 +77,7 @@ enum Applet {
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let end = parse(arguments).and_then(|applet| match applet {
         Applet::Serve { config } => serve::run(&config),
-        Applet::Check { config } => check::run(&config),
+        Applet::Check(check) => check.run(),
         Applet::Queue(queue) if queue.is_for_help() => print(HELP),
         Applet::Queue(queue) => queue.run(),
         Applet::Limits => print(&limits::Table.to_string()),
@@ -133,22 +134,17 @@ fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Applet, Failur
     if let Applet::Queue(_) = applet {
         return Ok(Applet::Queue(Queue::parse(&mut parser)?));
     }
-    let mut is_offline = false;
     while let Some(argument) = parser.next()? {
         match (argument, &mut applet) {
             (Long("help") | Short('h'), _) => return Ok(Applet::Help),
-            (Long("config"), Applet::Serve { config } | Applet::Check { config }) => {
+            (Long("config"), Applet::Serve { config } | Applet::Check(Check { config, .. })) => {
                 *config = parser.value()?.into();
             }
-            (Long("offline"), Applet::Check { .. }) => is_offline = true,
+            (Long("offline"), Applet::Check(check)) => check.is_offline = true,
+            (Long("send"), Applet::Check(check)) => check.send_to = Some(check::recipient(&parser.value()?)?),
             (Long("once"), Applet::Demo { once }) => *once = true,
             (other, _) => return Err(other.unexpected().into()),
         }
-    }
-    if matches!(applet, Applet::Check { .. }) && !is_offline {
-        return Err(Failure::usage(
-            "check: this version checks the configuration only; say so with --offline",
-        ));
     }
     Ok(applet)
 }
@@ -157,7 +153,7 @@ fn applet_of(name: &str) -> Option<Applet> {
     let config = || PathBuf::from(config::PATH_DEFAULT);
     match name {
         "serve" => Some(Applet::Serve { config: config() }),
-        "check" => Some(Applet::Check { config: config() }),
+        "check" => Some(Applet::Check(Check::new(config()))),
         "queue" => Some(Applet::Queue(Queue::list(config()))),
         "limits" => Some(Applet::Limits),
         "demo" => Some(Applet::Demo { once: false }),
@@ -217,9 +213,9 @@ mod tests {
         let (default, other) = (PathBuf::from("/etc/postern.toml"), PathBuf::from("x"));
         assert_eq!(parsed("postern serve"), Ok(Applet::Serve { config: default.clone() }));
         assert_eq!(parsed("/usr/sbin/postern serve --config x"), Ok(Applet::Serve { config: other.clone() }));
-        assert_eq!(parsed("/usr/bin/check --offline --config=x"), Ok(Applet::Check { config: other }));
+        assert_eq!(parsed("/usr/bin/check --offline --config=x"), Ok(Applet::Check(Check { is_offline: true, ..Check::new(other) })));
         assert_eq!(parsed("postern queue"), Ok(Applet::Queue(Queue::list(default.clone()))));
-        assert_eq!(parsed("postern check --offline"), Ok(Applet::Check { config: default.clone() }));
+        assert_eq!(parsed("postern check --offline"), Ok(Applet::Check(Check { is_offline: true, ..Check::new(default.clone()) })));
         assert_eq!(parsed("postern limits"), Ok(Applet::Limits));
         assert_eq!(parsed("postern demo"), Ok(Applet::Demo { once: false }));
         assert_eq!(parsed("demo --once"), Ok(Applet::Demo { once: true }));
@@ -238,7 +234,8 @@ mod tests {
             "postern serve x",
             "postern limits --config x",
             "postern --once demo",
-            "postern check --config x",
+            "postern check --send",
+            "postern check --send nobody",
             "postern demo --once=yes",
         ] {
             let (code, text) = parsed(line).unwrap_err();

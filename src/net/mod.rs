@@ -12,6 +12,7 @@ mod lines;
 mod listener;
 pub mod on_link;
 pub mod privileges;
+pub mod probe;
 pub mod resolver;
 mod secret;
 mod socket_file;
@@ -28,7 +29,7 @@ use crate::sender::SecretFault;
 use crate::spool::OpenError;
 
 pub use event_loop::{EventLoop, Running};
-pub use tls::TrustError;
+pub use tls::{Presented, TrustError};
 
 /// Why the relay can't start, as one line for the administrator.
 #[derive(Debug)]
