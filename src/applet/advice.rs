@@ -58,7 +58,9 @@ const AMAZON: [&str; 1] = ["amazonaws.com"];
 pub(super) fn of(failed: &Failed<'_>) -> Vec<String> {
     match failed.stage {
         Stage::Spool => vec!["make it, on a disk that keeps its files: mkdir -p".to_owned()],
-        Stage::Secret => vec!["write the password, alone on its line, into that file, and chmod 600 it".to_owned()],
+        Stage::Secret => {
+            vec!["write the password, alone on its line, into that file, and chmod 600 it".to_owned()]
+        }
         Stage::Clock => vec![
             "set the clock (ntpd), and the mail that waits leaves".to_owned(),
             "a site without NTP can set clock.untrusted = \"ignore-dates\"".to_owned(),
@@ -93,9 +95,9 @@ fn connect(failed: &Failed<'_>) -> Vec<String> {
         Some(ErrorKind::ConnectionRefused) => lines(&[
             "nothing listens on that port there: smarthost.port is 587 for \"starttls\", 465 for \"implicit\"",
         ]),
-        Some(ErrorKind::NetworkUnreachable | ErrorKind::HostUnreachable) => {
-            lines(&["there is no route to it: is the network up, and does this machine have a default route?"])
-        }
+        Some(ErrorKind::NetworkUnreachable | ErrorKind::HostUnreachable) => lines(&[
+            "there is no route to it: is the network up, and does this machine have a default route?",
+        ]),
         _ if failed.port == 25 => lines(&[
             "many providers let nobody connect to port 25: use port 587 with tls = \"starttls\" and a login",
         ]),
@@ -105,9 +107,10 @@ fn connect(failed: &Failed<'_>) -> Vec<String> {
 
 fn greeting(failed: &Failed<'_>) -> Vec<String> {
     match (failed.fault, failed.tls) {
-        (Some(Fault::Timeout | Fault::Protocol | Fault::Lost), Some(TlsPolicy::Starttls | TlsPolicy::None))
-            if failed.reply.is_empty() =>
-        {
+        (
+            Some(Fault::Timeout | Fault::Protocol | Fault::Lost),
+            Some(TlsPolicy::Starttls | TlsPolicy::None),
+        ) if failed.reply.is_empty() => {
             lines(&["it may wait for TLS from the first octet: set tls = \"implicit\" (port 465)"])
         }
         (Some(Fault::Protocol), _) => lines(&["is it a mail server at all? See smarthost.host and .port"]),
@@ -119,7 +122,9 @@ fn greeting(failed: &Failed<'_>) -> Vec<String> {
 }
 
 fn tls(failed: &Failed<'_>) -> Vec<String> {
-    let pin = failed.pin.map(|pin| format!("or trust this key alone, if you know it is theirs: pins = [\"{pin}\"]"));
+    let pin = failed
+        .pin
+        .map(|pin| format!("or trust this key alone, if you know it is theirs: pins = [\"{pin}\"]"));
     let mut advice = match failed.fault {
         Some(Fault::Tls(TlsFault::NotOffered)) => lines(&[
             "it has no STARTTLS on this port: use 587, or 465 with tls = \"implicit\"",
@@ -128,7 +133,7 @@ fn tls(failed: &Failed<'_>) -> Vec<String> {
         Some(Fault::Tls(TlsFault::UnknownAuthority)) => {
             let own = "the certificate is self-signed, or from a CA of its own: name that in ca_file";
             let public = "the CA certificates of this machine may be old or missing: install ca-certificates";
-            lines(if failed.is_private { &[own] } else { &[own, public] })
+            lines(&[own, public][..if failed.is_private { 1 } else { 2 }])
         }
         Some(Fault::Tls(TlsFault::WrongName)) => {
             lines(&["set smarthost.host to the name that the certificate has"])
@@ -171,7 +176,9 @@ fn login(failed: &Failed<'_>) -> Vec<String> {
         ]);
     }
     if failed.says(&["5.7.30", "basic authentication is not supported"]) {
-        return lines(&["Microsoft takes no passwords for this any more: use [smarthost.oauth2], see README"]);
+        return lines(&[
+            "Microsoft takes no passwords for this any more: use [smarthost.oauth2], see README",
+        ]);
     }
     if failed.is_of(&MICROSOFT) || failed.says(&["5.7.139", "smtpclientauthentication is disabled"]) {
         return lines(&[
@@ -180,7 +187,9 @@ fn login(failed: &Failed<'_>) -> Vec<String> {
         ]);
     }
     if failed.is_of(&AMAZON) {
-        return lines(&["SES has user names and passwords of its own for SMTP: its console makes them, not IAM keys"]);
+        return lines(&[
+            "SES has user names and passwords of its own for SMTP: its console makes them, not IAM keys",
+        ]);
     }
     lines(&["see smarthost.user and the password's file; some providers want an app password"])
 }
@@ -190,9 +199,18 @@ fn refused(failed: &Failed<'_>) -> Vec<String> {
         return lines(&["it went away in the middle: try again"]);
     }
     if failed.says(&["quota", "limit", "too many", "rate", "5.4.5", "5.2.2"]) {
-        return lines(&["the account has sent too much for now: the relay waits and goes on later by itself"]);
+        return lines(&[
+            "the account has sent too much for now: the relay waits and goes on later by itself",
+        ]);
     }
-    if failed.says(&["not verified", "5.7.60", "send as", "sendas", "not allowed to send", "sender address rejected"]) {
+    if failed.says(&[
+        "not verified",
+        "5.7.60",
+        "send as",
+        "sendas",
+        "not allowed to send",
+        "sender address rejected",
+    ]) {
         return lines(&[
             "it takes mail only from addresses that are yours: set sender.envelope and sender.header_from",
             "to the address of the login, or to one that is verified there",
@@ -202,12 +220,16 @@ fn refused(failed: &Failed<'_>) -> Vec<String> {
         return lines(&["it wants a login: set smarthost.user and .password_file"]);
     }
     if failed.says(&["relay", "5.7.1"]) {
-        return lines(&["it does not relay for this machine: it wants a login, or this address allowed there"]);
+        return lines(&[
+            "it does not relay for this machine: it wants a login, or this address allowed there",
+        ]);
     }
-    match failed.stage {
-        Stage::Recipient => lines(&["it does not take this recipient: see \"admin\", or the address behind --send"]),
-        Stage::Sender => lines(&["it does not take this sender: set sender.envelope to an address that is yours"]),
-        _ => lines(&["its own words say why; it may want another From: see sender.header_from"]),
+    if failed.stage == Stage::Recipient {
+        lines(&["it does not take this recipient: see \"admin\", or the address behind --send"])
+    } else if failed.stage == Stage::Sender {
+        lines(&["it does not take this sender: set sender.envelope to an address that is yours"])
+    } else {
+        lines(&["its own words say why; it may want another From: see sender.header_from"])
     }
 }
 
@@ -225,7 +247,10 @@ mod tests {
             (Failed { socket: Some(ErrorKind::ConnectionRefused), ..at(Stage::Connect) }, "587"),
             (Failed { socket: Some(ErrorKind::NetworkUnreachable), ..at(Stage::Connect) }, "default route"),
             (Failed { socket: Some(ErrorKind::TimedOut), port: 25, ..at(Stage::Connect) }, "port 25"),
-            (Failed { fault: Some(Fault::Resolve(Unresolved::NoSuchName)), ..at(Stage::Resolve) }, "spelling"),
+            (
+                Failed { fault: Some(Fault::Resolve(Unresolved::NoSuchName)), ..at(Stage::Resolve) },
+                "spelling",
+            ),
             (Failed { fault: Some(Fault::Resolve(Unresolved::Silent)), ..at(Stage::Resolve) }, "resolv.conf"),
             (tls(TlsFault::UnknownAuthority), "pins = [\"abc=\"]"),
             (tls(TlsFault::WrongName), "smarthost.host"),
@@ -233,12 +258,34 @@ mod tests {
             (tls(TlsFault::NotOffered), "STARTTLS"),
             (at(Stage::Clock), "ntpd"),
             (Failed { fault: Some(Fault::Login(LoginFault::NoMechanism)), ..at(Stage::Login) }, "no AUTH"),
-            (said(Stage::Login, "smtp.gmail.com", "535-5.7.8 Username and Password not accepted"), "app password"),
-            (said(Stage::Login, "smtp.office365.com", "535 5.7.139 Authentication unsuccessful"), "Authenticated SMTP"),
-            (said(Stage::Login, "smtp.office365.com", "535 5.7.30 Basic authentication is not supported"), "oauth2"),
-            (said(Stage::Login, "email-smtp.eu-west-1.amazonaws.com", "535 Authentication Credentials Invalid"), "SES"),
-            (said(Stage::Data, "", "554 Message rejected: Email address is not verified."), "sender.envelope"),
-            (said(Stage::Sender, "", "550 5.7.60 SMTP; Client does not have permissions to send as"), "sender.envelope"),
+            (
+                said(Stage::Login, "smtp.gmail.com", "535-5.7.8 Username and Password not accepted"),
+                "app password",
+            ),
+            (
+                said(Stage::Login, "smtp.office365.com", "535 5.7.139 Authentication unsuccessful"),
+                "Authenticated SMTP",
+            ),
+            (
+                said(Stage::Login, "smtp.office365.com", "535 5.7.30 Basic authentication is not supported"),
+                "oauth2",
+            ),
+            (
+                said(
+                    Stage::Login,
+                    "email-smtp.eu-west-1.amazonaws.com",
+                    "535 Authentication Credentials Invalid",
+                ),
+                "SES",
+            ),
+            (
+                said(Stage::Data, "", "554 Message rejected: Email address is not verified."),
+                "sender.envelope",
+            ),
+            (
+                said(Stage::Sender, "", "550 5.7.60 SMTP; Client does not have permissions to send as"),
+                "sender.envelope",
+            ),
             (said(Stage::Recipient, "", "554 5.7.1 <x@y>: Relay access denied"), "login"),
             (said(Stage::Recipient, "", "550 5.1.1 no such user"), "recipient"),
             (said(Stage::Data, "", "550 5.4.5 Daily user sending limit exceeded"), "too much"),

@@ -4,18 +4,20 @@
 //! The steps are the relay's own, so that what works here works there. The first step that fails ends the way
 //! to that smarthost, with what to do about it, and names the exit code.
 
+use std::ffi::OsStr;
 use std::net::{IpAddr, TcpStream};
 use std::path::{Path, PathBuf};
 
 use base64ct::{Base64, Encoding as _};
 
 use super::advice::{self, Failed};
-use super::{EXIT_CONFIG, Failure, configuration, print};
-use crate::config::{Config, Smarthost, TlsPolicy};
+use super::{Failure, configuration, print};
+use crate::config::{Config, Smarthost};
 use crate::net::probe::{self, Event, Probe};
 use crate::net::{Presented, clock};
 use crate::sender::{Fault, LoginFault};
 use crate::smtp::date::Date;
+use crate::smtp::path::{ForwardPath, Utf8};
 
 const DAY_S: i64 = 24 * 60 * 60;
 /// A certificate that ends sooner is worth a word.
@@ -120,6 +122,15 @@ impl Check {
     }
 }
 
+/// The address behind `--send`.
+pub(super) fn recipient(argument: &OsStr) -> Result<String, Failure> {
+    let address = argument.to_str().unwrap_or_default();
+    match ForwardPath::parse_bare(address.as_bytes(), Utf8::Refused) {
+        Ok((ForwardPath::Mailbox(_), [])) => Ok(address.to_owned()),
+        Ok(_) | Err(_) => Err(Failure::usage("check: --send wants an address, as in you@example.com")),
+    }
+}
+
 /// What ends a way early.
 enum Stop {
     /// A step failed, and that was told.
@@ -212,7 +223,7 @@ impl Way<'_> {
             Ok(probe) => probe,
             Err(error) => return fail(Stage::Tls, &error.to_string(), &self.failed(Stage::Tls)),
         };
-        let mut told = Told { stage: Stage::Greeting, reply: String::new(), extensions: String::new() };
+        let mut told = Told::new();
         let mut broken = None;
         let opened = probe.open(&mut |event| {
             if let Err(failure) = told.take(&event) {
@@ -276,13 +287,21 @@ impl Way<'_> {
             Fault::Tls(_) => Stage::Tls,
             Fault::Login(LoginFault::Secret(_)) => Stage::Secret,
             Fault::Login(_) => Stage::Login,
-            _ => told.stage,
+            Fault::Resolve(_)
+            | Fault::Connect
+            | Fault::Greeting
+            | Fault::Hello
+            | Fault::Unauthenticated
+            | Fault::TooBusy
+            | Fault::Protocol
+            | Fault::Timeout
+            | Fault::Lost => told.stage(),
         };
         let mut text = fault.to_string();
         if !told.reply.is_empty() && !matches!(fault, Fault::Timeout) {
             text = format!("{text}: {}", told.reply);
         }
-        let pin = presented.map(|presented| Base64::encode_string(&presented.pin));
+        let pin = presented.map(|presented| base64(&presented.pin));
         let failed = Failed {
             fault: Some(fault),
             reply: &told.reply,
@@ -356,8 +375,11 @@ impl Way<'_> {
     fn message(&self, sender: &str, recipient: &str) -> Vec<u8> {
         let (wall, hostname) = (clock::now().wall, &self.config.hostname);
         let from = self.config.sender_header_from.as_deref().unwrap_or(sender);
-        let date =
-            if wall.is_trusted { format!("Date: {}\r\n", Date { unix_s: wall.unix_s }) } else { String::new() };
+        let date = if wall.is_trusted {
+            format!("Date: {}\r\n", Date { unix_s: wall.unix_s })
+        } else {
+            String::new()
+        };
         format!(
             "{date}From: <{from}>\r\nTo: <{recipient}>\r\nSubject: Test of the mail relay {hostname}\r\n\
              Message-ID: <check.{:x}@{hostname}>\r\nAuto-Submitted: auto-generated\r\n\r\n\
@@ -370,44 +392,61 @@ impl Way<'_> {
 
 /// What was told of a session so far.
 struct Told {
-    stage: Stage,
+    awaited: Awaited,
+    has_greeted: bool,
     /// The last line that was heard.
     reply: String,
-    /// The last EHLO's.
-    extensions: String,
+    /// What the last EHLO has brought, a line each.
+    extensions: Vec<String>,
+}
+
+/// What the smarthost is to answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Awaited {
+    Greeting,
+    Hello,
+    StartTls,
+    Login,
 }
 
 impl Told {
+    const fn new() -> Self {
+        Self { awaited: Awaited::Greeting, has_greeted: false, reply: String::new(), extensions: Vec::new() }
+    }
+
+    const fn stage(&self) -> Stage {
+        match self.awaited {
+            Awaited::Greeting | Awaited::Hello => Stage::Greeting,
+            Awaited::StartTls => Stage::Tls,
+            Awaited::Login => Stage::Login,
+        }
+    }
+
     fn take(&mut self, event: &Event<'_>) -> Result<(), Failure> {
         match event {
             Event::Heard(line) => {
                 (*line).clone_into(&mut self.reply);
                 let is_last = line.as_bytes().get(3).is_none_or(|octet| *octet == b' ');
-                match self.stage {
-                    Stage::Greeting if self.extensions.is_empty() && is_last && line.starts_with('2') => {
-                        say("ok", "greeting", line)?;
-                        self.extensions.push(' ');
-                    }
-                    Stage::Greeting => {
-                        self.extensions.push_str(line.get(4..).unwrap_or_default());
-                        self.extensions.push(' ');
-                    }
-                    _ => {}
+                if self.awaited == Awaited::Greeting && is_last && line.starts_with('2') {
+                    self.has_greeted = true;
+                    say("ok", "greeting", line)?;
+                } else if self.awaited == Awaited::Hello {
+                    self.extensions.push(line.get(4..).unwrap_or_default().to_owned());
                 }
             }
-            Event::Said(line) if line.starts_with("EHLO") => {
-                self.extensions = String::from(" ");
-                self.stage = Stage::Greeting;
+            Event::Said(line) if line.starts_with("EHLO") || line.starts_with("HELO") => {
+                self.extensions.clear();
+                self.awaited = Awaited::Hello;
             }
-            Event::Said(line) if line.starts_with("STARTTLS") => self.stage = Stage::Tls,
+            Event::Said(line) if line.starts_with("STARTTLS") => self.awaited = Awaited::StartTls,
             Event::Said(line) if line.starts_with("AUTH") => {
                 self.tell_extensions()?;
-                self.stage = Stage::Login;
+                self.awaited = Awaited::Login;
             }
             Event::Said(_) => {}
             Event::Secured(presented) => {
                 say("ok", "tls", &certificate(presented))?;
-                self.stage = Stage::Greeting;
+                self.awaited = if self.has_greeted { Awaited::Hello } else { Awaited::Greeting };
                 self.reply.clear();
             }
         }
@@ -415,7 +454,8 @@ impl Told {
     }
 
     fn tell_extensions(&mut self) -> Result<(), Failure> {
-        let words = self.extensions.split_whitespace().skip(1).collect::<Vec<_>>().join(" ");
+        // The first line is its name.
+        let words = self.extensions.iter().skip(1).map(String::as_str).collect::<Vec<_>>().join(", ");
         if !words.is_empty() {
             say("ok", "offers", &words)?;
         }
@@ -433,12 +473,17 @@ impl Told {
 }
 
 fn certificate(presented: &Presented) -> String {
-    let pin = Base64::encode_string(&presented.pin);
+    let pin = base64(&presented.pin);
     let Some(not_after) = presented.not_after_unix_s else { return format!("pin {pin}") };
     let now = i64::try_from(clock::now().wall.unix_s).unwrap_or(i64::MAX);
     let days = (not_after - now) / DAY_S;
     let few = if days < DAYS_FEW { ", which is soon" } else { "" };
     format!("the certificate is valid for {days} days{few}; pin {pin}")
+}
+
+fn base64(pin: &[u8; 32]) -> String {
+    let mut octets = [0; 44];
+    Base64::encode(pin, &mut octets).expect("32 octets are 44 in base64").to_owned()
 }
 
 /// True for addresses of one's own network.

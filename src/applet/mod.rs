@@ -9,11 +9,12 @@ mod demo;
 mod demo_alert;
 mod demo_sink;
 mod queue;
+mod sendmail;
 mod serve;
 mod stderr_log;
 mod tool;
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -30,8 +31,20 @@ use queue::Queue;
 const EXIT_FAILED: u8 = 1;
 /// The command line is wrong (EX_USAGE).
 const EXIT_USAGE: u8 = 64;
+/// An address or a message is wrong (EX_DATAERR).
+const EXIT_DATA: u8 = 65;
+/// There is no such recipient (EX_NOUSER).
+const EXIT_NO_USER: u8 = 67;
+/// There is no such domain (EX_NOHOST).
+const EXIT_NO_HOST: u8 = 68;
+/// No relay is running, or it refuses (EX_UNAVAILABLE).
+const EXIT_UNAVAILABLE: u8 = 69;
 /// The disk or a socket failed (EX_IOERR).
 const EXIT_IO: u8 = 74;
+/// It may work later (EX_TEMPFAIL).
+const EXIT_TRY_LATER: u8 = 75;
+/// The caller may not ask the relay, or it may not do this (EX_NOPERM).
+const EXIT_NOT_PERMITTED: u8 = 77;
 /// The configuration is wrong or can't be read (EX_CONFIG).
 const EXIT_CONFIG: u8 = 78;
 
@@ -43,14 +56,17 @@ postern: a durable SMTP alert relay
   postern queue show ID                    the message
   postern queue retry [ID]                 try it, or everything, now
   postern queue remove ID|--all [--yes]    remove it, or everything, unsent
-XX  postern limits                           this board's capacities and what they cost
+  postern check [--send ADDRESS]           the way of a message, a step a line; --send: one for real
+  postern check --offline                  read the configuration only: \"ok\", or what is wrong
+  postern limits                           this board's capacities and what they cost
+  postern sendmail [-t] [ADDRESS...]       hand in the message on stdin; also by the name sendmail
   postern demo [--once]                    a relay and its smarthost, to try; --once: one alert, then end
   postern --version
   postern --help
 
 FILE is /etc/postern.toml unless given; \"queue\" takes it too, to find the relay. RUST_LOG wins over the
 file's \"log\".
-Exit codes: 0 done, 1 the demo's alert did not arrive, 64 usage, 65 damaged, 66 no such message, 69 no relay
+Exit codes: 0 done, 1 the demo's alert did not arrive, 10 to 20 the check's steps, 64 usage, 65 damaged, 66 no such message, 69 no relay
 is running, 74 disk or network, 75 not yet, 77 not permitted, 78 configuration.
 ";
 
@@ -68,6 +84,7 @@ enum Applet {
     Check(Check),
     Queue(Queue),
     Limits,
+    Sendmail(Vec<OsString>),
     Demo { once: bool },
     Version,
     Help,
@@ -81,6 +98,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Applet::Queue(queue) if queue.is_for_help() => print(HELP),
         Applet::Queue(queue) => queue.run(),
         Applet::Limits => print(&limits::Table.to_string()),
+        Applet::Sendmail(arguments) => sendmail::run(arguments),
         Applet::Demo { once } => demo::run(once),
         Applet::Version => {
             print(&format!("postern {} (board {})\n", env!("CARGO_PKG_VERSION"), limits::BOARD))
@@ -116,6 +134,10 @@ impl From<lexopt::Error> for Failure {
 fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Applet, Failure> {
     let mut arguments = arguments.into_iter();
     let program = arguments.next().unwrap_or_default();
+    let arguments: Vec<OsString> = arguments.collect();
+    if let Some(applet) = sendmail_of(&program, &arguments) {
+        return Ok(applet);
+    }
     let mut parser = lexopt::Parser::from_args(arguments);
     let by_name = Path::new(&program).file_name().and_then(|name| name.to_str()).and_then(applet_of);
     let mut applet = match by_name {
@@ -159,6 +181,22 @@ fn applet_of(name: &str) -> Option<Applet> {
         "demo" => Some(Applet::Demo { once: false }),
         _ => None,
     }
+}
+
+/// `sendmail` by one of its names, or as the first argument: its options are its own.
+fn sendmail_of(program: &OsStr, arguments: &[OsString]) -> Option<Applet> {
+    let mode = |name: &OsStr| match name.to_str() {
+        Some("sendmail") => Some(""),
+        Some("mailq") => Some("-bp"),
+        Some("newaliases") => Some("-bi"),
+        _ => None,
+    };
+    let (mode, arguments) = match Path::new(program).file_name().and_then(mode) {
+        Some(mode) => (mode, arguments),
+        None => (mode(arguments.first()?)?, &arguments[1..]),
+    };
+    let mode = Some(mode).filter(|mode| !mode.is_empty()).map(OsString::from);
+    Some(Applet::Sendmail(mode.into_iter().chain(arguments.iter().cloned()).collect()))
 }
 
 /// Reads and judges the configuration `path`.
@@ -213,9 +251,15 @@ mod tests {
         let (default, other) = (PathBuf::from("/etc/postern.toml"), PathBuf::from("x"));
         assert_eq!(parsed("postern serve"), Ok(Applet::Serve { config: default.clone() }));
         assert_eq!(parsed("/usr/sbin/postern serve --config x"), Ok(Applet::Serve { config: other.clone() }));
-        assert_eq!(parsed("/usr/bin/check --offline --config=x"), Ok(Applet::Check(Check { is_offline: true, ..Check::new(other) })));
+        assert_eq!(
+            parsed("/usr/bin/check --offline --config=x"),
+            Ok(Applet::Check(Check { is_offline: true, ..Check::new(other) }))
+        );
         assert_eq!(parsed("postern queue"), Ok(Applet::Queue(Queue::list(default.clone()))));
-        assert_eq!(parsed("postern check --offline"), Ok(Applet::Check(Check { is_offline: true, ..Check::new(default.clone()) })));
+        assert_eq!(
+            parsed("postern check --offline"),
+            Ok(Applet::Check(Check { is_offline: true, ..Check::new(default.clone()) }))
+        );
         assert_eq!(parsed("postern limits"), Ok(Applet::Limits));
         assert_eq!(parsed("postern demo"), Ok(Applet::Demo { once: false }));
         assert_eq!(parsed("demo --once"), Ok(Applet::Demo { once: true }));

@@ -365,7 +365,8 @@ impl<'a> Probe<'a> {
         if self.tls.as_ref().is_some_and(Stream::has_unsent) {
             wanted |= PollFlags::OUT;
         }
-        let timeout = Timespec { tv_sec: (left.0 / 1000) as i64, tv_nsec: (left.0 % 1000) as i64 * 1_000_000 };
+        let timeout =
+            Timespec { tv_sec: (left.0 / 1000) as i64, tv_nsec: (left.0 % 1000) as i64 * 1_000_000 };
         poll(&mut [PollFd::new(&self.socket, wanted)], Some(&timeout)).is_ok_and(|ready| ready > 0)
     }
 
