@@ -56,6 +56,7 @@ postern: a durable SMTP alert relay
   postern queue show ID                    the message
   postern queue retry [ID]                 try it, or everything, now
   postern queue remove ID|--all [--yes]    remove it, or everything, unsent
+  postern status [--json]                  figures, the way to the smarthost, each client
   postern check [--send ADDRESS]           the way of a message, a step a line; --send: one for real
   postern check --offline                  read the configuration only: \"ok\", or what is wrong
   postern limits                           this board's capacities and what they cost
@@ -64,10 +65,11 @@ postern: a durable SMTP alert relay
   postern --version
   postern --help
 
-FILE is /etc/postern.toml unless given; \"queue\" takes it too, to find the relay. RUST_LOG wins over the
+FILE is /etc/postern.toml unless given; \"queue\" and \"status\" find the relay by it. RUST_LOG wins over the
 file's \"log\".
-Exit codes: 0 done, 1 the demo's alert did not arrive, 10 to 20 the check's steps, 64 usage, 65 damaged, 66 no such message, 69 no relay
-is running, 74 disk or network, 75 not yet, 77 not permitted, 78 configuration.
+Exit codes: 0 done, 1 the demo's alert did not arrive, 10 to 20 a step of the check failed, 64 usage,
+65 damaged, 66 no such message, 69 no relay is running, 74 disk or network, 75 not yet, 77 not permitted,
+78 configuration.
 ";
 
 /// What ends an applet early: its exit code and one line.
@@ -83,6 +85,7 @@ enum Applet {
     Serve { config: PathBuf },
     Check(Check),
     Queue(Queue),
+    Status { config: PathBuf, is_json: bool },
     Limits,
     Sendmail(Vec<OsString>),
     Demo { once: bool },
@@ -97,6 +100,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Applet::Check(check) => check.run(),
         Applet::Queue(queue) if queue.is_for_help() => print(HELP),
         Applet::Queue(queue) => queue.run(),
+        Applet::Status { config, is_json } => {
+            tool::ask(&config, if is_json { "status json" } else { "status" })
+        }
         Applet::Limits => print(&limits::Table.to_string()),
         Applet::Sendmail(arguments) => sendmail::run(arguments),
         Applet::Demo { once } => demo::run(once),
@@ -159,9 +165,15 @@ fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Applet, Failur
     while let Some(argument) = parser.next()? {
         match (argument, &mut applet) {
             (Long("help") | Short('h'), _) => return Ok(Applet::Help),
-            (Long("config"), Applet::Serve { config } | Applet::Check(Check { config, .. })) => {
+            (
+                Long("config"),
+                Applet::Serve { config }
+                | Applet::Check(Check { config, .. })
+                | Applet::Status { config, .. },
+            ) => {
                 *config = parser.value()?.into();
             }
+            (Long("json"), Applet::Status { is_json, .. }) => *is_json = true,
             (Long("offline"), Applet::Check(check)) => check.is_offline = true,
             (Long("send"), Applet::Check(check)) => check.send_to = Some(check::recipient(&parser.value()?)?),
             (Long("once"), Applet::Demo { once }) => *once = true,
@@ -177,6 +189,7 @@ fn applet_of(name: &str) -> Option<Applet> {
         "serve" => Some(Applet::Serve { config: config() }),
         "check" => Some(Applet::Check(Check::new(config()))),
         "queue" => Some(Applet::Queue(Queue::list(config()))),
+        "status" => Some(Applet::Status { config: config(), is_json: false }),
         "limits" => Some(Applet::Limits),
         "demo" => Some(Applet::Demo { once: false }),
         _ => None,
@@ -260,6 +273,8 @@ mod tests {
             parsed("postern check --offline"),
             Ok(Applet::Check(Check { is_offline: true, ..Check::new(default.clone()) }))
         );
+        let config = default.clone();
+        assert_eq!(parsed("postern status --json"), Ok(Applet::Status { config, is_json: true }));
         assert_eq!(parsed("postern limits"), Ok(Applet::Limits));
         assert_eq!(parsed("postern demo"), Ok(Applet::Demo { once: false }));
         assert_eq!(parsed("demo --once"), Ok(Applet::Demo { once: true }));

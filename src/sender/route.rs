@@ -271,7 +271,8 @@ impl Route {
     }
 
     /// A connection ended, or was never made; with a fault the route rests. Faults of several connections at
-    /// once count as one. Returns how long it rests, when it is this fault that makes it.
+    /// once count as one, but one about the login outweighs the others: it rests for that, and for as long.
+    /// Returns how long it rests, when it is this fault that makes it.
     pub fn ended(
         &mut self,
         fault: Option<(Fault, Option<&KeptReply>)>,
@@ -287,11 +288,12 @@ impl Route {
             }
             return None;
         };
-        self.last = Some((fault, reply.cloned()));
         self.faulty_since.get_or_insert(now);
-        if matches!(self.state, State::Waiting { .. }) {
+        let is_resting = matches!(self.state, State::Waiting { .. });
+        if is_resting && (self.rests_for().is_some_and(Fault::is_about_login) || !fault.is_about_login()) {
             return None;
         }
+        self.last = Some((fault, reply.cloned()));
         let (first, longest, failures) = if fault.is_about_login() {
             (retry.auth, LOGIN_BACK_OFF_MAX.max(retry.auth), &mut self.login_failures)
         } else {
@@ -391,6 +393,24 @@ mod tests {
         assert!(route.may_connect(later));
         route.retry(Instant(0));
         assert!(route.may_connect(Instant(0)));
+    }
+
+    /// AUTH-c-h: whatever else fails at the same time, a refused login has its own, long rest.
+    #[test]
+    fn a_login_fault_outweighs_the_others() {
+        const LOGIN: Option<(Fault, Option<&KeptReply>)> = Some((Fault::Login(LoginFault::Refused), None));
+        for faults in [[LOGIN, FAULT], [FAULT, LOGIN]] {
+            let (mut route, mut jitter) = (Route::new(), Jitter::new(3));
+            route.connecting();
+            route.ready();
+            route.connecting();
+            for fault in faults {
+                route.ended(fault, Instant(0), &RETRY, &mut jitter);
+            }
+            assert_eq!(route.rests_for(), Some(Fault::Login(LoginFault::Refused)));
+            assert!(!route.may_connect(Instant(0) + Duration::from_min(11)));
+            assert!(route.may_connect(Instant(0) + Duration::from_min(19)));
+        }
     }
 
     #[test]
