@@ -93,7 +93,7 @@ fn resolve(failed: &Failed<'_>) -> Vec<String> {
 fn connect(failed: &Failed<'_>) -> Vec<String> {
     match failed.socket {
         Some(ErrorKind::ConnectionRefused) => lines(&[
-            "nothing listens on that port there: smarthost.port is 587 for \"starttls\", 465 for \"implicit\"",
+            "nothing listens on that port there: it is 587 for tls = \"starttls\", 465 for \"implicit\"",
         ]),
         Some(ErrorKind::NetworkUnreachable | ErrorKind::HostUnreachable) => lines(&[
             "there is no route to it: is the network up, and does this machine have a default route?",
@@ -162,7 +162,7 @@ fn tls(failed: &Failed<'_>) -> Vec<String> {
 fn login(failed: &Failed<'_>) -> Vec<String> {
     if failed.fault == Some(Fault::Login(LoginFault::NoMechanism)) {
         return lines(&[
-            "it offers no AUTH, or none for the secret there is: is this its port for submission, 587 or 465?",
+            "it offers no AUTH for the secret there is: is this its port for submission, 587 or 465?",
             "a server that takes mail by address wants no login: leave user and password_file out",
         ]);
     }
@@ -182,13 +182,13 @@ fn login(failed: &Failed<'_>) -> Vec<String> {
     }
     if failed.is_of(&MICROSOFT) || failed.says(&["5.7.139", "smtpclientauthentication is disabled"]) {
         return lines(&[
-            "SMTP AUTH may be off for this mailbox or tenant: the administrator turns on \"Authenticated SMTP\"",
+            "SMTP AUTH may be off for this mailbox: its administrator turns on \"Authenticated SMTP\"",
             "where passwords are refused altogether, use [smarthost.oauth2]; see README",
         ]);
     }
     if failed.is_of(&AMAZON) {
         return lines(&[
-            "SES has user names and passwords of its own for SMTP: its console makes them, not IAM keys",
+            "SES has users and passwords of its own for SMTP, made in its console: not IAM keys",
         ]);
     }
     lines(&["see smarthost.user and the password's file; some providers want an app password"])

@@ -383,7 +383,8 @@ impl Way<'_> {
         format!(
             "{date}From: <{from}>\r\nTo: <{recipient}>\r\nSubject: Test of the mail relay {hostname}\r\n\
              Message-ID: <check.{:x}@{hostname}>\r\nAuto-Submitted: auto-generated\r\n\r\n\
-             This is a test, sent by \"postern check\" on {hostname}.\r\nMail of this site can leave.\r\n.\r\n",
+             This is a test, sent by \"postern check\" on {hostname}.\r\n\
+             Mail of this site can leave.\r\n.\r\n",
             clock::seed()
         )
         .into_bytes()
