@@ -169,6 +169,11 @@ fn login(failed: &Failed<'_>) -> Vec<String> {
     if failed.fault == Some(Fault::Login(LoginFault::Unavailable)) || failed.says(&["too many login"]) {
         return lines(&["it can't judge the login now, or has seen too many: wait some minutes"]);
     }
+    if let Some(Fault::Login(LoginFault::Token(_))) = failed.fault {
+        return lines(&[
+            "see [smarthost.oauth2]; \"postern login\" gets a new refresh token where there is one",
+        ]);
+    }
     if failed.is_of(&GOOGLE) || failed.says(&["gsmtp"]) {
         return lines(&[
             "Google takes an app password, not the account's own: turn on 2-step verification, then make one",

@@ -209,9 +209,9 @@ impl Way<'_> {
     fn walk(&self) -> Result<(), Stop> {
         let smarthost = self.smarthost();
         if let Some(login) = &smarthost.login
-            && let Err(fault) = probe::secret(login)
+            && let Err((path, fault)) = probe::secret(login)
         {
-            let text = format!("{}: {fault}", login.secret.path().display());
+            let text = format!("{}: {fault}", path.display());
             return fail(Stage::Secret, &text, &self.failed(Stage::Secret));
         }
         if smarthost.needs_clock(self.config.clock) && !clock::now().wall.is_trusted {
@@ -235,7 +235,7 @@ impl Way<'_> {
         }
         match opened {
             Ok(()) => told.finish(smarthost)?,
-            Err(fault) => return self.fail_to_open(fault, &told, probe.presented(), address),
+            Err(fault) => return self.fail_to_open(fault, told.stage(), &probe, address),
         }
         self.transaction(&mut probe)
     }
@@ -279,8 +279,8 @@ impl Way<'_> {
     fn fail_to_open(
         &self,
         fault: Fault,
-        told: &Told,
-        presented: Option<Presented>,
+        reached: Stage,
+        probe: &Probe<'_>,
         address: IpAddr,
     ) -> Result<(), Stop> {
         let stage = match fault {
@@ -295,21 +295,19 @@ impl Way<'_> {
             | Fault::TooBusy
             | Fault::Protocol
             | Fault::Timeout
-            | Fault::Lost => told.stage(),
+            | Fault::Lost => reached,
         };
-        let mut text = fault.to_string();
-        if !told.reply.is_empty() && !matches!(fault, Fault::Timeout) {
-            text = format!("{text}: {}", told.reply);
-        }
-        let pin = presented.map(|presented| base64(&presented.pin));
+        let reply = probe.last_words().unwrap_or_default();
+        let colon = if reply.is_empty() { "" } else { ": " };
+        let pin = probe.presented().map(|presented| base64(&presented.pin));
         let failed = Failed {
             fault: Some(fault),
-            reply: &told.reply,
+            reply: &reply,
             pin: pin.as_deref(),
             is_private: is_private(address),
             ..self.failed(stage)
         };
-        fail(stage, &text, &failed)
+        fail(stage, &format!("{fault}{colon}{reply}"), &failed)
     }
 
     /// MAIL and RCPT as the relay would send them for its administrator, and the message, if wanted.

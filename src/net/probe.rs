@@ -4,24 +4,30 @@
 //! The session is the relay's own [`Session`], so that what works here works there; what is said and heard on
 //! the way is told as it happens, without what a login says. Blocking: for a tool, not for the relay.
 
+mod memory;
+
 use core::net::IpAddr;
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
 
-use mio::{Events, Poll};
+use mio::{Events, Poll, Token};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use super::dial::Dials;
 use super::resolver::{Lookup, NAMES_MAX, NameIndex, Resolver, Source};
 use super::tls::{Client, Plaintext, Presented, Stream};
+use super::tokens::{NoToken, Tokens};
 use super::{StartError, clock, secret};
 use crate::buffer::{Buffer, Window};
-use crate::config::{Config, Login, TlsPolicy};
+use crate::config::{Config, Login, Oauth2, SecretFile, Smarthost, TlsPolicy, UntrustedClock};
 use crate::limits::{SENDER_INPUT_OCTETS, SENDER_OUTPUT_OCTETS};
-use crate::sender::{Fault, SecretFault, Session, TlsFault, Unresolved};
+use crate::sender::{Fault, Secret, SecretFault, Session, TlsFault, TokenFault, Unresolved};
 use crate::smtp::Next;
 use crate::smtp::reply_reader::ReplyReader;
-use crate::spool::{BLOCK_OCTETS, Block, BlockIndex, Device, DeviceError, Start, Store};
+use crate::spool::{Start, Store};
 use crate::time::{Duration, Instant};
+use memory::Memory;
 
 /// How long one address has to answer.
 const CONNECT_WITHIN: std::time::Duration = std::time::Duration::from_secs(10);
@@ -76,12 +82,57 @@ pub fn resolve(host: &str) -> Result<Vec<IpAddr>, Unresolved> {
     }
 }
 
-/// Whether the login's secret can be had.
+/// Whether the files of the login's secret can be had: else which of them can't, and why.
 ///
 /// # Errors
-/// What is wrong with its file.
-pub fn secret(login: &Login) -> Result<(), SecretFault> {
-    secret::read(login.secret.path()).0.map(|_| ())
+/// What is wrong with a file.
+pub fn secret(login: &Login) -> Result<(), (&Path, SecretFault)> {
+    let mut paths = login.secret.paths();
+    paths.try_for_each(|path| secret::read(path).0.map(|_| ()).map_err(|fault| (path, fault)))
+}
+
+/// Asks for an access token, as the relay would for a login.
+fn token(smarthost: &Smarthost, settings: &Oauth2, clock: UntrustedClock) -> Result<Secret, NoToken> {
+    let unreachable = |_| NoToken::from(TokenFault::Connect);
+    let mut tokens = Tokens::new(smarthost, settings, clock).map_err(|_| {
+        // The smarthost's certificate was judged by the same file.
+        NoToken::from(TokenFault::Tls(TlsFault::AuthoritiesUnreadable))
+    })?;
+    let mut poll = Poll::new().map_err(unreachable)?;
+    let mut events = Events::with_capacity(NAMES_MAX);
+    let mut dials = Dials::new(Resolver::new(Source::System, 0), 1);
+    loop {
+        let now = super::clock::now().instant;
+        if let Some(result) = tokens.secret(now, false) {
+            return result;
+        }
+        if let Some(place) = tokens.begin(now) {
+            dials.start(now, poll.registry(), 0, place, Token(NAMES_MAX));
+        }
+        while let Some((_, result)) = dials.next_done() {
+            tokens.dialled(result);
+        }
+        if tokens.advance(now) {
+            continue;
+        }
+        let due = [dials.deadline(), tokens.deadline()].into_iter().flatten().min();
+        let wait = std::time::Duration::from_millis(due.map_or(1000, |due| due.since(now).0));
+        if let Err(error) = poll.poll(&mut events, Some(wait))
+            && error.kind() != ErrorKind::Interrupted
+        {
+            return Err(unreachable(error));
+        }
+        let now = super::clock::now().instant;
+        for event in &events {
+            let connected = tokens.exchange().filter(|exchange| exchange.is_connected());
+            match (event.token(), connected) {
+                (Token(NAMES_MAX), Some(exchange)) => exchange.told(event),
+                (Token(NAMES_MAX), None) => dials.told(now, poll.registry(), 0),
+                (Token(name), _) => dials.told_resolver(now, poll.registry(), NameIndex(name)),
+            }
+        }
+        dials.expire(now, poll.registry());
+    }
 }
 
 /// A connection to one address, within ten seconds.
@@ -127,7 +178,7 @@ impl<'a> Probe<'a> {
         let local = socket.local_addr().map_err(StartError::System)?.ip();
         let now = clock::now();
         let start = Start { blocks: Memory::BLOCKS, seed: 0, now: now.instant };
-        let (spool, _) = Store::start(Memory(Vec::new()), start).expect("memory becomes a spool");
+        let (spool, _) = Store::start(Memory::default(), start).expect("memory becomes a spool");
         let mut session = Session::new();
         session.connected(&now, smarthost, local, config);
         Ok(Self {
@@ -173,6 +224,12 @@ impl<'a> Probe<'a> {
                 return Err(self.session.fault().unwrap_or(Fault::Lost));
             }
         }
+    }
+
+    /// What was said when the session ended.
+    pub fn last_words(&self) -> Option<String> {
+        let reply = self.session.fault_reply()?;
+        Some(format!("{} {}", reply.code, clean(&reply.text)))
     }
 
     /// Says one line behind the session's back, and gives the reply's code and last text.
@@ -244,10 +301,19 @@ impl<'a> Probe<'a> {
     fn hand_in_secret(&mut self) {
         let login = self.config.smarthosts[self.smarthost].login.as_ref();
         let login = login.expect("a secret is asked for only where there is a login");
-        let secret = secret::read(login.secret.path()).0;
+        let smarthost = &self.config.smarthosts[self.smarthost];
+        let secret = match &login.secret {
+            SecretFile::Password(path) | SecretFile::Token(path) => Ok(secret::read(path).0),
+            SecretFile::Oauth2(settings) => token(smarthost, settings, self.config.clock).map(Ok),
+        };
         let mut output = Buffer::new(&mut self.output.0, &mut self.output.1);
         // What it decides, the next call of `advance` says again.
-        let _ = self.session.secret(&clock::now(), self.config, secret, &mut output);
+        let _ = match secret {
+            Ok(secret) => self.session.secret(&clock::now(), self.config, secret, &mut output),
+            Err(NoToken { fault, told }) => {
+                self.session.no_token(&clock::now(), fault, told.map(|told| *told), &mut output)
+            }
+        };
     }
 
     /// The handshake, to its end.
@@ -401,39 +467,9 @@ fn take_line(octets: &mut Vec<u8>) -> Option<String> {
     let end = end.or_else(|| (octets.len() > LINE_OCTETS_MAX).then_some(LINE_OCTETS_MAX))?;
     let line: Vec<u8> = octets.drain(..=end).collect();
     let line = line[..line.len().min(LINE_OCTETS_MAX)].trim_ascii_end();
-    Some(String::from_utf8_lossy(line).chars().map(|c| if c.is_control() { '?' } else { c }).collect())
+    Some(clean(line))
 }
 
-/// A spool without a message, since a session asks for one.
-struct Memory(Vec<Block>);
-
-impl Memory {
-    const BLOCKS: u32 = 16;
-}
-
-impl Device for Memory {
-    fn blocks(&self) -> u32 {
-        self.0.len() as u32
-    }
-
-    fn read(&mut self, at: BlockIndex, into: &mut Block) -> Result<(), DeviceError> {
-        *into = *self.0.get(at.0 as usize).ok_or(DeviceError::Io)?;
-        Ok(())
-    }
-
-    fn write(&mut self, at: BlockIndex, from: &Block) -> Result<(), DeviceError> {
-        *self.0.get_mut(at.0 as usize).ok_or(DeviceError::Io)? = *from;
-        Ok(())
-    }
-
-    fn sync(&mut self) -> Result<(), DeviceError> {
-        Ok(())
-    }
-
-    fn drop_cache(&mut self) {}
-
-    fn resize(&mut self, blocks: u32) -> Result<(), DeviceError> {
-        self.0.resize(blocks as usize, [0; BLOCK_OCTETS]);
-        Ok(())
-    }
+fn clean(octets: &[u8]) -> String {
+    String::from_utf8_lossy(octets).chars().map(|c| if c.is_control() { '?' } else { c }).collect()
 }

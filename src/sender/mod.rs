@@ -17,6 +17,7 @@ mod rewriting;
 mod route;
 mod session;
 mod tls;
+mod token;
 mod transaction;
 
 pub use attempt::{Attempt, Ending, Fate};
@@ -26,3 +27,4 @@ pub use reason::expired;
 pub use route::{BACK_OFF_MIN, Fault, Route, State as RouteState, Unresolved};
 pub use session::Session;
 pub use tls::TlsFault;
+pub use token::TokenFault;

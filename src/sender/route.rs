@@ -8,6 +8,7 @@ use core::fmt;
 
 use super::auth::LoginFault;
 use super::tls::TlsFault;
+use super::token::TokenFault;
 use crate::config::Retry;
 use crate::jitter::Jitter;
 use crate::limits::ROUTE_OCTETS;
@@ -130,7 +131,10 @@ impl Fault {
 
     /// True when the wall clock may be the reason.
     pub const fn is_about_clock(self) -> bool {
-        matches!(self, Self::Tls(TlsFault::ClockUntrusted | TlsFault::Expired | TlsFault::NotYetValid))
+        let (Self::Tls(fault) | Self::Login(LoginFault::Token(TokenFault::Tls(fault)))) = self else {
+            return false;
+        };
+        matches!(fault, TlsFault::ClockUntrusted | TlsFault::Expired | TlsFault::NotYetValid)
     }
 
     /// True when the reply read last is what told it.

@@ -13,6 +13,7 @@ import clients  # noqa: F401  (each import registers its checks, in this order)
 import smarthosts  # noqa: F401
 import tls  # noqa: F401
 import secure_smarthosts  # noqa: F401
+import tokens  # noqa: F401
 import octets  # noqa: F401
 import faults  # noqa: F401
 import notices  # noqa: F401

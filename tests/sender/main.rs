@@ -9,3 +9,4 @@ mod rewriting;
 mod rig;
 mod security;
 mod smarthost;
+mod tokens;

@@ -16,6 +16,8 @@
 //! | `tls` | the session wants TLS, and gets it |
 //! | `no tls X` | the session wants TLS, and there is none because of X |
 //! | `secret X` | the session wants the secret, and gets X |
+//! | `kept secret X` | the same, with one that may be renewed |
+//! | `no token X` | the session wants the secret, and there is no access token because of X |
 //! | `no secret` | the session wants the secret, and its file is gone |
 //! | `ready` | a message might be begun |
 //! | `fault X` | the session has asked for the end of the connection, because of fault X |
@@ -25,9 +27,12 @@ use std::path::Path;
 use postern::buffer::{Buffer, Window};
 use postern::config::Config;
 use postern::limits::{SENDER_INPUT_OCTETS, SENDER_OUTPUT_OCTETS};
-use postern::sender::{Ending, Secret, SecretFault, Session, TlsFault};
+use postern::oauth2::Denial;
+use postern::sender::{Ending, Secret, SecretFault, Session, TlsFault, TokenFault};
 use postern::smtp::Next;
-use postern::spool::{Envelope, MessageIndex, Protocol, Recipient, RecipientState, Settled, Start, Store};
+use postern::spool::{
+    Envelope, KeptReply, MessageIndex, Protocol, Recipient, RecipientState, Settled, Start, Store,
+};
 use postern::time::{Duration, Instant, Now, Tick, Wall};
 
 use zeroize::Zeroizing;
@@ -297,6 +302,18 @@ impl Rig {
         } else if let Some(secret) = step.strip_prefix("secret ") {
             nothing_left(&self.written);
             self.secret(Secret::new(Zeroizing::new(secret.as_bytes().to_vec())), place);
+        } else if let Some(secret) = step.strip_prefix("kept secret ") {
+            nothing_left(&self.written);
+            let secret = Secret::new(Zeroizing::new(secret.as_bytes().to_vec()));
+            self.secret(secret.map(Secret::renewable), place);
+        } else if let Some(fault) = step.strip_prefix("no token ") {
+            let fault = match fault {
+                "refused" => TokenFault::Denied(Denial::Grant),
+                "silent" => TokenFault::Timeout,
+                _ => panic!("{place}: no such fault"),
+            };
+            nothing_left(&self.written);
+            self.no_token(fault, place);
         } else if let Some(expected) = step.strip_prefix("fault ") {
             assert!(self.is_closing, "{place}: not closed");
             assert_eq!(format!("{:?}", self.session.fault().expect("a fault")), expected, "{place}");
@@ -335,6 +352,15 @@ impl Rig {
         assert!(self.session.wants_secret(), "{place}: no secret is wanted");
         let mut output = Buffer::new(&mut self.output.0, &mut self.output.1);
         self.is_closing = self.session.secret(&self.now, &self.config, secret, &mut output) == Next::Close;
+        self.turn();
+    }
+
+    fn no_token(&mut self, fault: TokenFault, place: &str) {
+        assert!(self.session.wants_secret(), "{place}: no secret is wanted");
+        let text = heapless::Vec::from_slice(b"invalid_grant: it is over").expect("a short text");
+        let told = (fault == TokenFault::Denied(Denial::Grant)).then_some(KeptReply { code: 400, text });
+        let mut output = Buffer::new(&mut self.output.0, &mut self.output.1);
+        self.is_closing = self.session.no_token(&self.now, fault, told, &mut output) == Next::Close;
         self.turn();
     }
 
