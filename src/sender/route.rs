@@ -270,8 +270,11 @@ impl Route {
     pub fn worked(&mut self) {
         self.failures = 0;
         self.login_failures = 0;
-        self.last = None;
         self.faulty_since = None;
+        // A rest that another connection's fault began goes on, and for its reason.
+        if !matches!(self.state, State::Waiting { .. }) {
+            self.last = None;
+        }
     }
 
     /// A connection ended, or was never made; with a fault the route rests. Faults of several connections at
@@ -411,6 +414,8 @@ mod tests {
             for fault in faults {
                 route.ended(fault, Instant(0), &RETRY, &mut jitter);
             }
+            // A connection from before may still be at work.
+            route.worked();
             assert_eq!(route.rests_for(), Some(Fault::Login(LoginFault::Refused)));
             assert!(!route.may_connect(Instant(0) + Duration::from_min(11)));
             assert!(route.may_connect(Instant(0) + Duration::from_min(19)));
