@@ -12,6 +12,7 @@ import checks
 import clients  # noqa: F401  (each import registers its checks, in this order)
 import smarthosts  # noqa: F401
 import tls  # noqa: F401
+import checkup  # noqa: F401
 import secure_smarthosts  # noqa: F401
 import tokens  # noqa: F401
 import octets  # noqa: F401
