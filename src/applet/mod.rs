@@ -11,6 +11,7 @@ mod demo_sink;
 mod queue;
 mod sendmail;
 mod serve;
+mod setup;
 mod stderr_log;
 mod tool;
 
@@ -57,6 +58,7 @@ postern: a durable SMTP alert relay
   postern queue retry [ID]                 try it, or everything, now
   postern queue remove ID|--all [--yes]    remove it, or everything, unsent
   postern status [--json]                  figures, the way to the smarthost, each client
+  postern setup                            asks four questions and writes a configuration
   postern check [--send ADDRESS]           the way of a message, a step a line; --send: one for real
   postern check --offline                  read the configuration only: \"ok\", or what is wrong
   postern limits                           this board's capacities and what they cost
@@ -84,6 +86,7 @@ struct Failure {
 enum Applet {
     Serve { config: PathBuf },
     Check(Check),
+    Setup { config: PathBuf },
     Queue(Queue),
     Status { config: PathBuf, is_json: bool },
     Limits,
@@ -98,6 +101,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let end = parse(arguments).and_then(|applet| match applet {
         Applet::Serve { config } => serve::run(&config),
         Applet::Check(check) => check.run(),
+        Applet::Setup { config } => setup::run(&config),
         Applet::Queue(queue) if queue.is_for_help() => print(HELP),
         Applet::Queue(queue) => queue.run(),
         Applet::Status { config, is_json } => {
@@ -168,6 +172,7 @@ fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Applet, Failur
             (
                 Long("config"),
                 Applet::Serve { config }
+                | Applet::Setup { config }
                 | Applet::Check(Check { config, .. })
                 | Applet::Status { config, .. },
             ) => {
@@ -187,6 +192,7 @@ fn applet_of(name: &str) -> Option<Applet> {
     let config = || PathBuf::from(config::PATH_DEFAULT);
     match name {
         "serve" => Some(Applet::Serve { config: config() }),
+        "setup" => Some(Applet::Setup { config: config() }),
         "check" => Some(Applet::Check(Check::new(config()))),
         "queue" => Some(Applet::Queue(Queue::list(config()))),
         "status" => Some(Applet::Status { config: config(), is_json: false }),
