@@ -8,6 +8,7 @@ mod check;
 mod demo;
 mod demo_alert;
 mod demo_sink;
+mod login;
 mod queue;
 mod sendmail;
 mod serve;
@@ -22,10 +23,12 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use lexopt::Arg::{Long, Short, Value};
+use lexopt::ValueExt as _;
 
 use crate::config::{self, Config};
 use crate::limits;
 use check::Check;
+use login::Login;
 use queue::Queue;
 
 /// The demo's sample did not arrive.
@@ -61,6 +64,7 @@ postern: a durable SMTP alert relay
   postern setup                            asks four questions and writes a configuration
   postern check [--send ADDRESS]           the way of a message, a step a line; --send: one for real
   postern check --offline                  read the configuration only: \"ok\", or what is wrong
+  postern login [--host NAME]              a login by OAuth 2.0: a code to type in elsewhere
   postern limits                           this board's capacities and what they cost
   postern sendmail [-t] [ADDRESS...]       hand in the message on stdin; also by the name sendmail
   postern demo [--once]                    a relay and its smarthost, to try; --once: one alert, then end
@@ -69,9 +73,9 @@ postern: a durable SMTP alert relay
 
 FILE is /etc/postern.toml unless given; \"queue\" and \"status\" find the relay by it. RUST_LOG wins over the
 file's \"log\".
-Exit codes: 0 done, 1 the demo's alert did not arrive, 10 to 20 a step of the check failed, 64 usage,
-65 damaged, 66 no such message, 69 no relay is running, 74 disk or network, 75 not yet, 77 not permitted,
-78 configuration.
+Exit codes: 0 done, 1 the demo's alert did not arrive, the login was refused or setup was left, 10 to 20 a
+step of the check failed, 64 usage, 65 damaged, 66 no such message, 69 no relay is running, 74 disk or
+network, 75 not yet, 77 not permitted, 78 configuration.
 ";
 
 /// What ends an applet early: its exit code and one line.
@@ -89,6 +93,7 @@ enum Applet {
     Setup { config: PathBuf },
     Queue(Queue),
     Status { config: PathBuf, is_json: bool },
+    Login(Login),
     Limits,
     Sendmail(Vec<OsString>),
     Demo { once: bool },
@@ -107,6 +112,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Applet::Status { config, is_json } => {
             tool::ask(&config, if is_json { "status json" } else { "status" })
         }
+        Applet::Login(login) => login.run(),
         Applet::Limits => print(&limits::Table.to_string()),
         Applet::Sendmail(arguments) => sendmail::run(arguments),
         Applet::Demo { once } => demo::run(once),
@@ -178,6 +184,8 @@ fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Applet, Failur
             ) => {
                 *config = parser.value()?.into();
             }
+            (Long("config"), Applet::Login(login)) => login.config = parser.value()?.into(),
+            (Long("host"), Applet::Login(login)) => login.host = Some(parser.value()?.string()?),
             (Long("json"), Applet::Status { is_json, .. }) => *is_json = true,
             (Long("offline"), Applet::Check(check)) => check.is_offline = true,
             (Long("send"), Applet::Check(check)) => check.send_to = Some(check::recipient(&parser.value()?)?),
@@ -192,6 +200,7 @@ fn applet_of(name: &str) -> Option<Applet> {
     let config = || PathBuf::from(config::PATH_DEFAULT);
     match name {
         "serve" => Some(Applet::Serve { config: config() }),
+        "login" => Some(Applet::Login(Login { config: config(), host: None })),
         "setup" => Some(Applet::Setup { config: config() }),
         "check" => Some(Applet::Check(Check::new(config()))),
         "queue" => Some(Applet::Queue(Queue::list(config()))),
@@ -282,6 +291,9 @@ mod tests {
         let config = default.clone();
         assert_eq!(parsed("postern status --json"), Ok(Applet::Status { config, is_json: true }));
         assert_eq!(parsed("postern limits"), Ok(Applet::Limits));
+        let host = Some("a.example".to_owned());
+        let login = Login { config: PathBuf::from("x"), host };
+        assert_eq!(parsed("postern login --config x --host a.example"), Ok(Applet::Login(login)));
         assert_eq!(parsed("postern demo"), Ok(Applet::Demo { once: false }));
         assert_eq!(parsed("demo --once"), Ok(Applet::Demo { once: true }));
         assert_eq!(parsed("postern --version"), Ok(Applet::Version));
