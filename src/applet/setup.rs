@@ -27,6 +27,7 @@ const LAN_BRIDGE: &str = "br-lan";
 /// The answers.
 struct Answers {
     host: String,
+    port: Option<u16>,
     user: Option<String>,
     password: Zeroizing<String>,
     admin: String,
@@ -107,11 +108,7 @@ fn write(path: &Path, octets: &[u8], mode: u32) -> Result<(), Failure> {
 }
 
 fn ask_all(input: &mut impl BufRead) -> Result<Answers, Failure> {
-    let host = ask(input, "Smarthost (as in smtp.example.com): ", |answer| {
-        let is_name =
-            !answer.is_empty() && answer.bytes().all(|o| o.is_ascii_alphanumeric() || b".-:".contains(&o));
-        if is_name { Ok(answer.to_owned()) } else { Err("a host's name or address, without a port") }
-    })?;
+    let (host, port) = ask(input, "Smarthost (as in smtp.example.com, or smtp.example.com:465): ", place)?;
     let user = ask(input, "User to log in as (empty: without a login): ", |answer| {
         let is_plain = !answer.chars().any(char::is_control);
         if is_plain { Ok((!answer.is_empty()).then(|| answer.to_owned())) } else { Err("a user's name") }
@@ -130,7 +127,18 @@ fn ask_all(input: &mut impl BufRead) -> Result<Answers, Failure> {
         (answer, _) if is_address(answer) => Ok(answer.to_owned()),
         _ => Err("an address, as in you@example.com"),
     })?;
-    Ok(Answers { host, user, password, admin })
+    Ok(Answers { host, port, user, password, admin })
+}
+
+/// A host, and a port if one is given.
+fn place(answer: &str) -> Result<(String, Option<u16>), &'static str> {
+    const WANTED: &str = "a host's name or address, and \":\" with a port if it isn't 587";
+    let (host, port) = match answer.split_once(':') {
+        Some((host, port)) if !port.contains(':') => (host, Some(port.parse().map_err(|_| WANTED)?)),
+        _ => (answer, None),
+    };
+    let is_host = host.bytes().all(|octet| octet.is_ascii_alphanumeric() || b".-:".contains(&octet));
+    if is_host && !host.is_empty() { Ok((host.to_owned(), port)) } else { Err(WANTED) }
 }
 
 fn is_address(text: &str) -> bool {
@@ -198,6 +206,9 @@ impl Answers {
             ),
         };
         text += &format!("\n[smarthost]\nhost = {}\n", quoted(&self.host));
+        if let Some(port) = self.port {
+            text += &format!("port = {port}\n");
+        }
         if let Some(user) = &self.user {
             let secret = quoted(&secret.display().to_string());
             text += &format!("user = {}\npassword_file = {secret}\n", quoted(user));
@@ -245,7 +256,7 @@ mod tests {
     fn answers_make_a_configuration() {
         for (said, user, admin) in [
             ("smtp.example.com\nme@example.com\npw\n\n", Some("me@example.com"), "me@example.com"),
-            ("smtp.example.com\nme\npw\nx\nyou@example.com\n", Some("me"), "you@example.com"),
+            ("smtp.example.com:465\nme\npw\nx\nyou@example.com\n", Some("me"), "you@example.com"),
             ("not a name\n192.0.2.1\n\nyou@example.com\n", None, "you@example.com"),
             (
                 "smtp.example.com\na\"b\\c@example.com\npw\nyou@example.com\n",

@@ -138,3 +138,44 @@ def faults(world):
         expect_cause(world, "no_route", 587, 14, "no route", wrapper=no_route, host="192.0.2.25", **ca)
         count += 2
     return f"{count} causes named"
+
+
+@check("checkup.setup", 60)
+def setup(world):
+    """Four answers make a configuration that is checked, and with which an alert leaves at once."""
+    authority = Authority(world)
+    server = Secure(world, authority.issue("good"), logins={USER: PASSWORD})
+    folder = world.folder_for("setup")
+    config, secret = folder / "postern.toml", folder / "postern.secret"
+    expect(os.geteuid() == 0, "to be this system's authority for a moment needs root")
+    trusted = "/etc/ssl/certs/ca-certificates.crt"
+    trust = ["unshare", "--mount", "sh", "-c", f'mount --bind {authority.certificate} {trusted} && exec "$@"', "sh"]
+
+    def run(answers):
+        done = subprocess.run(
+            [*trust, world.binary, "setup", "--config", str(config)],
+            input=answers.encode(),
+            capture_output=True,
+            timeout=60,
+        )
+        return done.returncode, done.stdout.decode(), done.stderr.decode()
+
+    host = f"localhost:{server.port}"
+    code, printed, stderr = run(f"{host}\n{USER}\nwrong password\n\nn\n")
+    expect(code == 17 and "535 5.7.8" in printed, f"{code}: {printed}{stderr}")
+    expect(not config.exists() and not secret.exists(), "what was not wanted is still there")
+    code, printed, stderr = run(f"{host}\n{USER}\n{PASSWORD}\n\n")
+    expect(code == 0, f"{code}: {printed}{stderr}")
+    expect(PASSWORD not in printed + stderr + config.read_text(), "the password is shown")
+    modes = [oct(path.stat().st_mode & 0o777) for path in (config, secret)]
+    expect(modes == ["0o644", "0o600"], f"{modes}")
+    expect(f'header_from = "{USER}"' in config.read_text(), config.read_text())
+    code, printed, stderr = run(f"{host}\n")
+    expect(code == 78 and "already" in stderr, f"{code}: {printed}{stderr}")
+    done = subprocess.run(
+        [*trust, world.binary, "check", "--config", str(config), "--send", USER],
+        capture_output=True,
+        timeout=60,
+    )
+    expect(done.returncode == 0 and len(server.mail) == 1, f"{done}")
+    return "refused, written, and a test message came"
