@@ -215,7 +215,7 @@ impl Answers {
             if is_address(user) {
                 let user = quoted(user);
                 text += &format!(
-                    "\n# Most providers take mail only from the address of the login; the device stays visible.\n\
+                    "\n# Most providers take mail from the login's address alone; the device stays visible.\n\
                      [sender]\nenvelope = {user}\nheader_from = {user}\n"
                 );
             }
