@@ -107,6 +107,8 @@ pub(crate) struct Clients {
     pub(crate) recipients: u64,
     /// Mail data out of a thousand with bare CR or LF in it.
     pub(crate) bare: u32,
+    /// Clients out of a thousand that send chunks.
+    pub(crate) chunks: u32,
 }
 
 /// What the smarthost does, in events out of a thousand.
@@ -321,6 +323,7 @@ impl Clients {
             message_octets: random.pick(&[200, 2000, 5000, 20_000]),
             recipients: random.pick(&[1, 2, 5, 5, 130]),
             bare: random.weight(400),
+            chunks: random.weight(1000),
         }
     }
 }
