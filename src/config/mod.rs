@@ -114,7 +114,7 @@ pub struct Config {
 }
 
 /// A socket for programs of this machine.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SocketPath {
     /// Its path.
     pub path: PathBuf,
@@ -177,7 +177,7 @@ pub enum Network {
 }
 
 /// The spool file.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Spool {
     /// Its path; the folder must exist or be creatable in an existing one.
     pub path: PathBuf,

@@ -19,7 +19,7 @@ const PINS_COUNT_MAX: usize = 8;
 pub const USER_OCTETS_MAX: usize = 320;
 
 /// The next hop.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Smarthost {
     /// A name or an address; what its certificate must be for.
     pub host: String,
@@ -52,7 +52,7 @@ pub enum TlsPolicy {
 }
 
 /// A login.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Login {
     /// Who; without control octets.
     pub user: String,

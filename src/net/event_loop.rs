@@ -12,7 +12,7 @@ use std::io::{Error, ErrorKind, Write};
 use std::net::SocketAddr;
 
 use mio::{Events, Interest, Poll, Token};
-use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook_mio::v1_0::Signals;
 
 use super::connection::{Pumped, Socket};
@@ -30,6 +30,8 @@ use crate::receiver::Peer;
 use crate::relay::{Connection, Relay, Room};
 use crate::spool::{BLOCK_OCTETS, OpenError, Recovery, SpoolFile, Start, Store, start_at};
 use crate::time::{Duration, Instant, Now};
+
+mod reload;
 
 const EVENTS_MAX: usize = 256;
 /// Clients accepted in one turn.
@@ -102,6 +104,9 @@ struct Driver {
     controls: Controls,
     dials: Dials,
     stop_at: Option<Instant>,
+    wants_reload: bool,
+    /// Settings that wait for their moment.
+    prepared: Option<Box<reload::Prepared>>,
 }
 
 impl EventLoop {
@@ -167,6 +172,8 @@ impl EventLoop {
             slots: (0..SLOTS_COUNT).map(slot).collect(),
             dials: Dials::new(Resolver::new(Source::System, NAMES), SENDER_CONNECTIONS + SMARTHOSTS),
             stop_at: None,
+            wants_reload: false,
+            prepared: None,
         };
         Ok(Self { events: Events::with_capacity(EVENTS_MAX), driver })
     }
@@ -200,6 +207,7 @@ impl EventLoop {
         driver.controls.turned(&now, &mut driver.relay);
         driver.pump_touched(&now);
         driver.expire(&now);
+        driver.take_prepared(&now);
         driver.connect(&now);
         Ok(driver.running(&now))
     }
@@ -274,6 +282,7 @@ impl Driver {
                     self.dials.forget_names();
                     self.relay.retry_all(now);
                 }
+                SIGHUP => self.wants_reload = true,
                 _ if self.stop_at.is_none() => {
                     log::info!("stopping signal={signal}");
                     self.stop_at = Some(now.instant + STOP_WITHIN);

@@ -132,7 +132,10 @@ impl<D: Device> Relay<D> {
 
     /// Gives each ready session the next message that is due.
     pub(super) fn begin_messages(&mut self, now: &Now) {
-        if self.is_stopping || self.spool.is_failing() {
+        if self.is_draining {
+            self.quit_ready_senders(now);
+        }
+        if self.begins_nothing() {
             return;
         }
         for at in 0..SENDER_CONNECTIONS {
