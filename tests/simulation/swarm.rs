@@ -323,7 +323,7 @@ impl Clients {
             message_octets: random.pick(&[200, 2000, 5000, 20_000]),
             recipients: random.pick(&[1, 2, 5, 5, 130]),
             bare: random.weight(400),
-            chunks: random.weight(1000),
+            chunks: random.pick(&[0, 200, 1000]),
         }
     }
 }
