@@ -6,6 +6,7 @@
 //! clock or randomness.
 mod attempt;
 mod auth;
+mod chunks;
 mod closing;
 mod extensions;
 mod mail_data;

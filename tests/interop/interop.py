@@ -10,6 +10,9 @@ import traceback
 
 import checks
 import clients  # noqa: F401  (each import registers its checks, in this order)
+import secure_clients  # noqa: F401
+import scanners  # noqa: F401
+import mtas  # noqa: F401
 import smarthosts  # noqa: F401
 import tls  # noqa: F401
 import secure_smarthosts  # noqa: F401

@@ -4,7 +4,7 @@
 //!
 //! | step | what it does |
 //! | --- | --- |
-//! | `C: x` | the session has written the line `x` next; `SIZE=*` stands for any size |
+//! | `C: x` | the session has written the line `x` next; a `*` within `x` stands for any number |
 //! | `trace` | the session has written a Received field next |
 //! | `S: x` | the session has written nothing else so far; the smarthost writes the line `x` |
 //! | `S~ x` | the smarthost writes `x` as it stands, with `\n` and `\r` for octets |
@@ -272,8 +272,10 @@ impl Rig {
         let nothing_left = |written: &[u8]| assert_eq!(written.escape_ascii().to_string(), "", "{place}");
         if let Some(line) = step.strip_prefix("C: ") {
             let mut line = format!("{line}\r\n");
-            if line.contains("SIZE=*") {
-                line = line.replace('*', &self.size());
+            if let Some(at) = line.find('*').filter(|at| *at > 0) {
+                let digits = self.written.iter().skip(at).take_while(|octet| octet.is_ascii_digit());
+                let digits: String = digits.map(|octet| char::from(*octet)).collect();
+                line = line.replacen('*', &digits, 1);
             }
             let written = self.written.escape_ascii().to_string();
             assert!(self.written.starts_with(line.as_bytes()), "{place}: written is {written}");

@@ -138,6 +138,10 @@ pub(crate) struct Smarthosts {
     pub(crate) no_pipelining: u32,
     /// Connections out of a thousand without 8BITMIME.
     pub(crate) no_8bit: u32,
+    /// Connections out of a thousand with CHUNKING.
+    pub(crate) chunking: u32,
+    /// BDAT commands out of a thousand that are refused as unknown.
+    pub(crate) bad_chunks: u32,
     /// Connections out of a thousand with a limit of recipients.
     pub(crate) recipient_limit: u32,
     /// Look-ups of its name that give no address.
@@ -148,6 +152,8 @@ pub(crate) struct Smarthosts {
     pub(crate) handshakes: u32,
     /// Logins refused or put off whatever the secret, and connections without a mechanism.
     pub(crate) logins: u32,
+    /// Secrets that are access tokens to be asked for, and answers that are none.
+    pub(crate) tokens: u32,
     /// A login is wanted at MAIL (530).
     pub(crate) login_wanted: u32,
     /// The longest time to a reply, in ms.
@@ -202,7 +208,7 @@ impl Swarm {
     pub(crate) fn new(random: &mut Random) -> Self {
         let is_calm = random.chance(150);
         let faults = if is_calm { Faults::NONE } else { Faults::new(random) };
-        Self {
+        let mut swarm = Self {
             network: Network::new(random),
             faults,
             clients: Clients::new(random),
@@ -214,7 +220,13 @@ impl Swarm {
             refuses_bare_lf: random.chance(200),
             connections: random.pick(&[1, 2]),
             give_up_s: if random.chance(150) { 600 } else { 20 * 86_400 },
+        };
+        // Drawn last, so that a seed keeps all that it drew before there were chunks.
+        for smarthost in &mut swarm.smarthosts {
+            smarthost.chunking = random.pick(&[0, 500, 1000]);
+            smarthost.bad_chunks = if random.chance(200) { 300 } else { 0 };
         }
+        swarm
     }
 }
 
@@ -343,11 +355,14 @@ impl Smarthosts {
         garbage: 0,
         no_pipelining: 0,
         no_8bit: 0,
+        chunking: 0,
+        bad_chunks: 0,
         recipient_limit: 0,
         names: 0,
         starttls: 0,
         handshakes: 0,
         logins: 0,
+        tokens: 0,
         login_wanted: 0,
         delay_ms: 0,
     };
@@ -366,11 +381,14 @@ impl Smarthosts {
             garbage: random.weight(30),
             no_pipelining: random.weight(1000),
             no_8bit: if random.chance(100) { 300 } else { 0 },
+            chunking: 0,
+            bad_chunks: 0,
             recipient_limit: random.weight(600),
             names: random.weight(300),
             starttls: random.weight(200),
             handshakes: random.weight(300),
             logins: random.weight(300),
+            tokens: random.weight(500),
             login_wanted: if random.chance(100) { 1 + random.weight(60) } else { 0 },
             delay_ms: random.pick(&[0, 0, 20, 2000]),
         }
