@@ -21,8 +21,8 @@ pub(super) enum Found {
 }
 
 impl<D: Device> Store<D> {
-    /// Grows the file to the size wanted, or shrinks it when nothing lies beyond and the reserve for new heads
-    /// is left: without that no result could be written down, and nothing would ever leave.
+    /// Grows the file to the size wanted, or shrinks it when nothing lies beyond and the reserve for new
+    /// heads is left: without that no result could be written down, and nothing would ever leave.
     pub(super) fn resize(&mut self, wanted: u32) -> Result<(), StartError> {
         let present = self.superblock.blocks;
         if wanted > present {
