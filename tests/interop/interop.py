@@ -17,11 +17,13 @@ import smarthosts  # noqa: F401
 import tls  # noqa: F401
 import secure_smarthosts  # noqa: F401
 import tokens  # noqa: F401
+import device_login  # noqa: F401
 import octets  # noqa: F401
 import faults  # noqa: F401
 import notices  # noqa: F401
 import mailers  # noqa: F401
 import rewriting  # noqa: F401
+import trips  # noqa: F401
 import crowd  # noqa: F401
 import stalls  # noqa: F401
 import settings  # noqa: F401
