@@ -76,8 +76,8 @@ pub const RECEIVER_SESSION_OCTETS: usize = RECEIVER_SLOT_OCTETS + INPUT_OCTETS +
 /// Octets that a receiver session may cost on any board.
 pub const RECEIVER_SESSION_OCTETS_MAX: usize = 8192;
 /// Octets of a sender connection's slot without its buffers, its block and its recipients' states, at most.
-pub const SENDER_SLOT_OCTETS: usize = 4096;
-/// Octets of one recipient's state while its message is relayed.
+pub const SENDER_SLOT_OCTETS: usize = 6144;
+/// Octets of one recipient's state while its message is relayed; a connection may have two under way.
 pub const RECIPIENT_STATE_OCTETS: usize = 3;
 /// Blocks that the spool works in beside those of its drafts and readers.
 pub const SPOOL_WORKING_BLOCKS: usize = 1;
@@ -126,7 +126,7 @@ pub const RESERVED: &[(&str, usize, usize)] = &[
     ("sender input buffers", SENDER_CONNECTIONS, SENDER_INPUT_OCTETS),
     ("sender output buffers", SENDER_CONNECTIONS, SENDER_OUTPUT_OCTETS),
     ("readers' blocks", SENDER_CONNECTIONS, BLOCK_OCTETS),
-    ("recipients' states", SENDER_CONNECTIONS * RECIPIENTS, RECIPIENT_STATE_OCTETS),
+    ("recipients' states", 2 * SENDER_CONNECTIONS * RECIPIENTS, RECIPIENT_STATE_OCTETS),
     ("spool's working blocks", SPOOL_WORKING_BLOCKS, BLOCK_OCTETS),
     ("spool's next-block map", SPOOL_BLOCKS, NEXT_BLOCK_OCTETS),
     ("spool's bits of a block", BLOCK_BITS, SPOOL_BLOCKS.div_ceil(8)),

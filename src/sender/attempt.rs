@@ -173,6 +173,11 @@ impl Record {
         }
     }
 
+    /// True between the begin and the end of an attempt.
+    pub(super) fn is_under_way(&self) -> bool {
+        self.stage == Stage::UnderWay
+    }
+
     pub(super) fn is_free(&self) -> bool {
         self.stage == Stage::None
     }

@@ -15,6 +15,7 @@ mod opening;
 mod reason;
 mod report;
 mod rewriting;
+mod riding;
 mod route;
 mod session;
 mod tls;

@@ -22,6 +22,7 @@ import faults  # noqa: F401
 import notices  # noqa: F401
 import mailers  # noqa: F401
 import rewriting  # noqa: F401
+import trips  # noqa: F401
 import crowd  # noqa: F401
 import stalls  # noqa: F401
 import settings  # noqa: F401

@@ -7,6 +7,7 @@ mod disk;
 mod endings;
 mod many;
 mod rewriting;
+mod riding;
 mod rig;
 mod security;
 mod smarthost;
