@@ -132,7 +132,7 @@ impl fmt::Display for LoginFault {
             Self::Unavailable => "it can't take a login now",
             Self::NoMechanism => "it offers no login that can be used",
             Self::Secret(fault) => return fault.fmt(f),
-            Self::Token(fault) => return fault.fmt(f),
+            Self::Token(fault) => return write!(f, "no access token from token_url: {fault}"),
         })
     }
 }
