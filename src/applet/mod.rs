@@ -301,6 +301,18 @@ mod tests {
         assert_eq!(parsed("postern serve --help"), Ok(Applet::Help));
     }
 
+    /// The manual page has every applet that the help has.
+    #[test]
+    fn the_manual_page_is_whole() {
+        let page = include_str!("../../targets/postern.8");
+        let applets = HELP.lines().filter_map(|line| line.strip_prefix("  postern ")?.split(' ').next());
+        for applet in applets.filter(|applet| !applet.starts_with('-')) {
+            let is_there =
+                page.contains(&format!(".It Cm {applet}")) || page.contains(&format!(".Nm {applet}"));
+            assert!(is_there, "{applet}");
+        }
+    }
+
     #[test]
     fn a_wrong_command_line_is_one_line_and_64() {
         for line in [
