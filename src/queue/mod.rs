@@ -67,7 +67,7 @@ pub enum Standing {
 pub struct Queue {
     lines: Lines,
     heap: Heap,
-    /// For each message its [`Place`] and two marks; zero: absent.
+    /// For each message its [`Place`] and marks; zero: absent.
     notes: Box<[u8]>,
     len: usize,
     /// Turns since a deferred message could come first.
@@ -90,6 +90,8 @@ const LARGE: u8 = 0b1000;
 const WAS_PUT_BACK: u8 = 0b1_0000;
 /// The notice about the message was tried in vain: the message is tried before that again.
 const NOTICE_DEFERRED: u8 = 0b10_0000;
+/// The smarthost's answer to the message told a fault of the route: the message may be the reason.
+const SUSPECT: u8 = 0b1000_0000;
 /// Somebody wants the taken message removed.
 const TO_BE_REMOVED: u8 = 0b100_0000;
 
@@ -176,7 +178,7 @@ impl Queue {
     /// Recipients of the taken `message` have failed: it comes again at once, for its notice.
     pub fn push_notice(&mut self, message: MessageIndex) {
         assert_eq!(self.place(message), Place::Taken);
-        self.notes[message.0 as usize] &= !(NOTICE_DEFERRED | WAS_PUT_BACK);
+        self.notes[message.0 as usize] &= !(NOTICE_DEFERRED | WAS_PUT_BACK | SUSPECT);
         self.stand(message, Line::Small);
     }
 
@@ -215,6 +217,20 @@ impl Queue {
         *note ^= WAS_PUT_BACK;
         let line = if was_put_back { self.line_of(message) } else { Line::Again };
         self.stand(message, line);
+    }
+
+    /// The answer to the taken `message`, or to the notice about it, told a fault of the route. It waits
+    /// behind the others, so that another message probes the route.
+    pub fn put_behind(&mut self, message: MessageIndex, is_notice: bool) {
+        assert_eq!(self.place(message), Place::Taken);
+        let note = &mut self.notes[message.0 as usize];
+        *note = *note & !WAS_PUT_BACK | SUSPECT | if is_notice { NOTICE_DEFERRED } else { 0 };
+        self.stand(message, self.line_of(message));
+    }
+
+    /// True when `message` was put behind others because of what it was answered.
+    pub fn is_suspect(&self, message: MessageIndex) -> bool {
+        self.notes[message.0 as usize] & SUSPECT != 0
     }
 
     /// The message is relayed, failed, set aside or removed: it leaves the queue, wherever it is.

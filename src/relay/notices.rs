@@ -66,7 +66,9 @@ impl<D: Device> Relay<D> {
         let told = session.addressee(&self.config).escape_ascii();
         let id = facts.id;
         if !is_over {
-            if is_tried || attempt.has_sent_mail_data {
+            if matches!(attempt.ending, Ending::Held(_)) {
+                self.queue.put_behind(message, true);
+            } else if is_tried || attempt.has_sent_mail_data {
                 let due = self.queue.defer_notice(message, facts.accepted, tick, retry, &mut self.jitter);
                 let next_try_s = due.since(tick).0 / 1000;
                 match attempt.deferral {

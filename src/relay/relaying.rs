@@ -91,8 +91,10 @@ impl<D: Device> Relay<D> {
         let message = attempt.message;
         let facts = self.spool.facts(message);
         let is_tried = attempt.ending == Ending::Tried;
+        let is_held = matches!(attempt.ending, Ending::Held(_));
         if is_tried && attempt.notice != Some(Fate::Dropped) {
-            self.routes[self.senders[at].smarthost].worked();
+            let route = &mut self.routes[self.senders[at].smarthost];
+            if attempt.is_blamed { route.doubted() } else { route.worked() }
         }
         if attempt.ending == Ending::Damaged {
             self.spool.set_aside(message);
@@ -120,6 +122,7 @@ impl<D: Device> Relay<D> {
             Settled::Waiting if is_tried && self.spool.facts(message).owed > 0 => {
                 self.queue.push_notice(message);
             }
+            Settled::Waiting if is_held => self.queue.put_behind(message, false),
             Settled::Waiting if is_tried || attempt.has_sent_mail_data => {
                 self.queue.defer(message, facts.accepted, tick, &self.config.retry, &mut self.jitter);
                 next_try = self.queue.due_of(message).map(|due| due.since(tick));
@@ -147,7 +150,13 @@ impl<D: Device> Relay<D> {
                 if self.queue.is_ready(tick) && self.makes_way(now, at) {
                     break;
                 }
+                let route = &mut self.routes[self.senders[at].smarthost];
+                if route.paced_until() > now.instant {
+                    break;
+                }
                 let Some(message) = self.queue.next(tick) else { return };
+                route.begun(now.instant);
+                let is_suspect = route.is_proven() && self.queue.is_suspect(message);
                 let begun = if self.is_notice_next(message) {
                     self.begin_notice(now, at, message)
                 } else {
@@ -157,6 +166,9 @@ impl<D: Device> Relay<D> {
                     self.spool.set_aside(message);
                     self.queue.remove(message);
                     continue;
+                }
+                if is_suspect {
+                    self.senders[at].session.suspect();
                 }
                 self.advance_sender(now, at);
                 self.touch(Connection::Sender(at));

@@ -91,6 +91,8 @@ pub enum LoginFault {
     Refused,
     /// It can't judge it now (454, 432 and other 4yz).
     Unavailable,
+    /// There were too many logins.
+    TooMany,
     /// It offers no mechanism for the secret there is, or not the one configured.
     NoMechanism,
     /// There is no secret.
@@ -110,6 +112,7 @@ impl fmt::Display for LoginFault {
         f.write_str(match self {
             Self::Refused => "it refused the login",
             Self::Unavailable => "it can't take a login now",
+            Self::TooMany => "there were too many logins",
             Self::NoMechanism => "it offers no login that can be used",
             Self::Secret(fault) => return fault.fmt(f),
         })

@@ -75,7 +75,12 @@ impl Session {
     pub(super) fn fail(&mut self, fault: Fault) {
         self.fault = Some(fault);
         self.fault_reply = fault.is_told_by_reply().then(|| kept(self.replies.code(), self.replies.text()));
-        self.record.finish(Ending::RouteFault(fault));
+        if self.fault_reply.is_some() && self.record.is_under_way() {
+            self.record.defer_rest(self.replies.code(), self.replies.text());
+            self.record.finish(Ending::Held(fault));
+        } else {
+            self.record.finish(Ending::RouteFault(fault));
+        }
     }
 
     pub(super) fn stop(&mut self, stop: Stop, now: &Now, output: &mut Buffer<'_>) -> Next {

@@ -138,7 +138,9 @@ impl Session {
                 self.login = None;
                 self.state = State::Ready;
             }
-            Answer::Over(fault) => return Err(Stop::Fault(Fault::Login(fault))),
+            Answer::Over(fault) => {
+                return Err(Stop::Fault(self.told_at_login(fault)));
+            }
         }
         Ok(())
     }

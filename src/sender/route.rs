@@ -7,17 +7,14 @@
 use core::fmt;
 
 use super::auth::LoginFault;
+use super::faults::Class;
+use super::pacing::{BACK_OFF_MIN, BackOff, Pace};
 use super::tls::TlsFault;
 use crate::config::Retry;
 use crate::jitter::Jitter;
 use crate::limits::ROUTE_OCTETS;
 use crate::spool::KeptReply;
 use crate::time::{Duration, Instant};
-
-/// How long the route rests after the first fault.
-pub const BACK_OFF_MIN: Duration = Duration::from_s(1);
-/// How long it rests at most after a refused login, unless `retry.auth` is longer.
-const LOGIN_BACK_OFF_MAX: Duration = Duration::from_min(60);
 
 /// Why a name has no addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,6 +69,14 @@ pub enum Fault {
     Login(LoginFault),
     /// It wants us to log in (530).
     Unauthenticated,
+    /// It doesn't let us send as whom we do.
+    Sender,
+    /// It wants mail to come slower.
+    Rate,
+    /// What it takes from us in a day, or the like, is used up.
+    Quota,
+    /// It takes no mail from us now, or not from here.
+    Unwilling,
     /// It is about to close the connection (421).
     TooBusy,
     /// It doesn't speak SMTP, or a reply came that answers nothing.
@@ -92,6 +97,10 @@ impl fmt::Display for Fault {
             Self::Tls(fault) => return fault.fmt(f),
             Self::Login(fault) => return fault.fmt(f),
             Self::Unauthenticated => "it wants a login",
+            Self::Sender => "it doesn't let us send as this sender",
+            Self::Rate => "it wants mail to come slower",
+            Self::Quota => "its allowance for us is used up",
+            Self::Unwilling => "it takes no mail from us now",
             Self::TooBusy => "it closes the connection for now",
             Self::Protocol => "it doesn't speak SMTP",
             Self::Timeout => "it doesn't answer",
@@ -101,12 +110,16 @@ impl fmt::Display for Fault {
 }
 
 impl Fault {
-    /// The fault that a refusal of MAIL, RCPT, DATA or the mail data means, when it is not about the message.
-    /// (421 is about the connection wherever it comes.)
-    pub(super) const fn of_refusal(code: u16) -> Option<Self> {
-        match code {
-            530 => Some(Self::Unauthenticated),
-            _ => None,
+    /// The fault that a reply of this class and code tells; `None`: it is not about the route.
+    pub(super) const fn of_reply(class: Class, code: u16) -> Option<Self> {
+        match class {
+            Class::Route if code == 421 => Some(Self::TooBusy),
+            Class::Route => Some(Self::Unwilling),
+            Class::Login => Some(Self::Unauthenticated),
+            Class::Sender => Some(Self::Sender),
+            Class::Rate => Some(Self::Rate),
+            Class::Quota => Some(Self::Quota),
+            Class::Message | Class::Recipient => None,
         }
     }
 
@@ -122,6 +135,10 @@ impl Fault {
             | Self::Greeting
             | Self::Hello
             | Self::TooBusy
+            | Self::Sender
+            | Self::Rate
+            | Self::Quota
+            | Self::Unwilling
             | Self::Protocol
             | Self::Timeout
             | Self::Lost => false,
@@ -140,8 +157,12 @@ impl Fault {
             Self::Greeting
                 | Self::Hello
                 | Self::Tls(TlsFault::Refused)
-                | Self::Login(LoginFault::Refused | LoginFault::Unavailable)
+                | Self::Login(LoginFault::Refused | LoginFault::Unavailable | LoginFault::TooMany)
                 | Self::Unauthenticated
+                | Self::Sender
+                | Self::Rate
+                | Self::Quota
+                | Self::Unwilling
                 | Self::TooBusy
         )
     }
@@ -173,11 +194,27 @@ pub struct Route {
     state: State,
     /// Connections that are open or being opened.
     connections: usize,
-    /// Faults since the smarthost last judged a message, those about the login aside.
-    failures: u32,
-    /// Those about the login, which have a back-off of their own.
-    login_failures: u32,
-    last: Option<(Fault, Option<KeptReply>)>,
+    /// Faults since the smarthost last judged a message, by their back-off.
+    failures: [u32; BackOff::COUNT],
+    last: Option<LastFault>,
+    /// The smarthost judged a message, and no fault came since.
+    is_proven: bool,
+    pace: Pace,
+}
+
+/// What went wrong last, kept until the smarthost judges a message.
+#[derive(Clone, Debug)]
+pub struct LastFault {
+    /// What.
+    pub fault: Fault,
+    /// The reply that told it.
+    pub reply: Option<KeptReply>,
+    /// When the first fault came since the smarthost last judged a message.
+    pub since: Instant,
+    /// When this one came.
+    pub at: Instant,
+    /// Faults since then, this one included.
+    pub count: u32,
 }
 
 impl Default for Route {
@@ -189,7 +226,14 @@ impl Default for Route {
 impl Route {
     /// A route that was never tried.
     pub const fn new() -> Self {
-        Self { state: State::Closed, connections: 0, failures: 0, login_failures: 0, last: None }
+        Self {
+            state: State::Closed,
+            connections: 0,
+            failures: [0; BackOff::COUNT],
+            last: None,
+            is_proven: false,
+            pace: Pace::FREE,
+        }
     }
 
     /// How it stands.
@@ -199,12 +243,27 @@ impl Route {
 
     /// Faults since the smarthost last judged a message.
     pub fn failures(&self) -> u32 {
-        self.failures.saturating_add(self.login_failures)
+        self.failures.iter().fold(0, |sum, failures| sum.saturating_add(*failures))
     }
 
-    /// The last fault, with the reply that told it; kept until the smarthost judges a message.
-    pub fn last_fault(&self) -> Option<(Fault, Option<&KeptReply>)> {
-        self.last.as_ref().map(|(fault, reply)| (*fault, reply.as_ref()))
+    /// The last fault, kept until the smarthost judges a message.
+    pub fn last_fault(&self) -> Option<&LastFault> {
+        self.last.as_ref()
+    }
+
+    /// True when the smarthost judged a message, and no fault came since.
+    pub fn is_proven(&self) -> bool {
+        self.is_proven
+    }
+
+    /// When the next message may be begun, where the smarthost wants mail to come slower; past: at once.
+    pub fn paced_until(&self) -> Instant {
+        self.pace.next_at
+    }
+
+    /// A message is begun.
+    pub fn begun(&mut self, now: Instant) {
+        self.pace.next_at = now + self.pace.gap;
     }
 
     /// True when a connection may be opened at `now`, as far as the route is concerned.
@@ -250,9 +309,15 @@ impl Route {
 
     /// The smarthost judged a message, whichever way: the route works.
     pub fn worked(&mut self) {
-        self.failures = 0;
-        self.login_failures = 0;
+        self.failures = [0; BackOff::COUNT];
         self.last = None;
+        self.is_proven = true;
+        self.pace.passed();
+    }
+
+    /// The smarthost told a fault that was taken for a message's own: the next one's counts.
+    pub fn doubted(&mut self) {
+        self.is_proven = false;
     }
 
     /// A connection ended, or was never made; with a fault the route rests. Faults of several connections at
@@ -272,15 +337,19 @@ impl Route {
             }
             return None;
         };
-        self.last = Some((fault, reply.cloned()));
+        self.is_proven = false;
+        let (since, count) = self.last.as_ref().map_or((now, 0), |last| (last.since, last.count));
+        let count = count.saturating_add(1);
+        self.last = Some(LastFault { fault, reply: reply.cloned(), since, at: now, count });
         if matches!(self.state, State::Waiting { .. }) {
             return None;
         }
-        let (first, longest, failures) = if fault.is_about_login() {
-            (retry.auth, LOGIN_BACK_OFF_MAX.max(retry.auth), &mut self.login_failures)
-        } else {
-            (BACK_OFF_MIN, retry.route_longest, &mut self.failures)
-        };
+        let back_off = BackOff::of(fault);
+        if back_off == BackOff::Rate {
+            self.pace.slow_down();
+        }
+        let (first, longest) = back_off.bounds(retry);
+        let failures = &mut self.failures[back_off as usize];
         let rest = Duration(first.0 << (*failures).min(32)).min(longest);
         let rest = Duration(jitter.spread(rest.0)).min(longest).max(BACK_OFF_MIN);
         *failures = failures.saturating_add(1);
@@ -293,14 +362,13 @@ impl Route {
         if let State::Waiting { until } = &mut self.state {
             *until = (*until).min(now);
         }
-        self.failures = 0;
-        self.login_failures = 0;
+        self.failures = [0; BackOff::COUNT];
     }
 
     /// The fault that makes it rest.
     pub fn rests_for(&self) -> Option<Fault> {
         let is_resting = matches!(self.state, State::Waiting { .. });
-        self.last.as_ref().filter(|_| is_resting).map(|(fault, _)| *fault)
+        self.last.as_ref().filter(|_| is_resting).map(|last| last.fault)
     }
 }
 
@@ -349,7 +417,7 @@ mod tests {
             assert!(route.may_connect(now), "a working route takes more connections");
             if is_judged {
                 route.worked();
-                assert_eq!(route.last_fault(), None);
+                assert!(route.last_fault().is_none());
             }
             let rest = route.ended(FAULT, now, &RETRY, &mut jitter).unwrap();
             now = now + rest;

@@ -21,6 +21,7 @@ use core::net::IpAddr;
 use super::attempt::{Attempt, Ending, Record};
 use super::auth::{self, Exchange};
 use super::extensions::Extensions;
+use super::faults::{Hits, Stage};
 use super::mail_data::{MailData, octets, trace};
 use super::notice::Notice;
 use super::transaction::Transaction;
@@ -119,6 +120,8 @@ pub struct Session {
     /// Which of the configured smarthosts the connection goes, or went, to.
     smarthost: usize,
     pub(super) replies: ReplyReader,
+    /// What the lines of the reply read last fit.
+    pub(super) hits: Hits,
     pub(super) extensions: Extensions,
     /// What goes over the wire is encrypted.
     pub(super) is_tls: bool,
@@ -159,6 +162,7 @@ impl Session {
             local: nowhere,
             smarthost: 0,
             replies: ReplyReader::new(),
+            hits: Hits::NONE,
             extensions: Extensions::default(),
             is_tls: false,
             login: None,
@@ -349,15 +353,21 @@ impl Session {
             // Whatever comes behind the last reply that is of interest.
             input.clear();
         }
-        self.replies.read(input).map_err(|_malformed| Stop::Fault(Fault::Protocol))
+        let line = self.replies.read(input).map_err(|_malformed| Stop::Fault(Fault::Protocol))?;
+        if let Some(line) = line {
+            if matches!(line, ReplyLine::First | ReplyLine::Only) {
+                self.hits = Hits::NONE;
+            }
+            self.hits.add(self.replies.code(), self.replies.text());
+        }
+        Ok(line)
     }
 
     fn reply(&mut self, config: &Config) -> Result<(), Stop> {
         let code = self.replies.code();
         let severity = self.replies.severity();
         if code == 421 {
-            let is_between_messages = self.has_served && matches!(self.state, State::Ready);
-            return Err(if is_between_messages { Stop::Farewell } else { Stop::Fault(Fault::TooBusy) });
+            return Err(self.closed_by_reply());
         }
         match (self.state, severity) {
             (State::Closed | State::Quit, _) => {
@@ -368,7 +378,7 @@ impl Session {
                 self.state = State::Hello { is_helo: false, is_written: false };
                 Ok(())
             }
-            (State::Greeting, _) => Err(Stop::Fault(Fault::Greeting)),
+            (State::Greeting, _) => Err(Stop::Fault(self.told(Stage::Greeting).unwrap_or(Fault::Greeting))),
             (
                 State::Handshake { .. }
                 | State::Hello { is_written: false, .. }

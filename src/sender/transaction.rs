@@ -7,6 +7,7 @@
 //! 4.5.3.1.8 and 4.5.3.1.10). Each transaction decides on one recipient at least, so that their number is
 //! bounded.
 use super::Fault;
+use super::faults::Stage;
 use super::mail_data::MailData;
 use super::reason::{FORWARD_PATH, NO_8BITMIME, NO_SMTPUTF8, REVERSE_PATH, TOO_LARGE};
 use super::session::{COMMAND_OCTETS_MAX, Session, State, Stop};
@@ -51,6 +52,8 @@ pub(super) struct Transaction {
     /// RCPT commands written.
     asked: u16,
     accepted: u16,
+    /// What a refusal of a recipient tells of the route, if none is accepted.
+    fault: Option<Fault>,
 }
 
 impl Transaction {
@@ -69,6 +72,7 @@ impl Transaction {
         read: 0,
         asked: 0,
         accepted: 0,
+        fault: None,
     };
 
     /// The first one of a message, which has just been opened.
@@ -177,7 +181,7 @@ impl Session {
                 Step::Wait => unreachable!("the loop ends there"),
             }
         }
-        self.go_on(transaction);
+        self.go_on(transaction)?;
         Ok(has_written)
     }
 
@@ -279,8 +283,7 @@ impl Session {
         } else {
             return Err(Stop::Fault(Fault::Protocol));
         }
-        self.go_on(transaction);
-        Ok(())
+        self.go_on(transaction)
     }
 
     fn mail_reply(
@@ -289,8 +292,7 @@ impl Session {
         code: u16,
         severity: Severity,
     ) -> Result<(), Stop> {
-        refusal_of_the_message(code, severity)?;
-        match severity {
+        match self.judged(Stage::Mail, severity).map_err(Stop::Fault)? {
             Severity::Completion => transaction.is_open = true,
             Severity::Intermediate => return Err(Stop::Fault(Fault::Protocol)),
             Severity::Transient => self.record.defer_rest(code, self.replies.text()),
@@ -307,13 +309,21 @@ impl Session {
         code: u16,
         severity: Severity,
     ) -> Result<(), Stop> {
-        refusal_of_the_message(code, severity)?;
         if matches!(code, 452 | 552) && transaction.accepted > 0 {
             transaction.is_full = true;
             self.recipients_max = transaction.accepted;
             self.record.postpone_asked();
             return Ok(());
         }
+        // With one recipient taken the route is well: then another one's refusal is its own.
+        let severity = match self.judged(Stage::Recipient, severity) {
+            Ok(severity) => severity,
+            Err(Fault::Unauthenticated) => return Err(Stop::Fault(Fault::Unauthenticated)),
+            Err(fault) => {
+                transaction.fault = Some(fault);
+                Severity::Transient
+            }
+        };
         match severity {
             Severity::Completion => {
                 transaction.accepted += 1;
@@ -349,8 +359,7 @@ impl Session {
 
     /// DATA or the mail data was refused, for all accepted recipients.
     pub(super) fn refuse_accepted(&mut self, code: u16, severity: Severity) -> Result<(), Stop> {
-        refusal_of_the_message(code, severity)?;
-        if severity == Severity::Transient {
+        if self.judged(Stage::Data, severity).map_err(Stop::Fault)? == Severity::Transient {
             self.record.defer_rest(code, self.replies.text());
         } else {
             self.record.fail_accepted(code, self.replies.text());
@@ -359,12 +368,22 @@ impl Session {
     }
 
     /// Keeps the transaction going, or concludes it when there is neither a command nor a reply to come.
-    fn go_on(&mut self, transaction: Transaction) {
+    fn go_on(&mut self, transaction: Transaction) -> Result<(), Stop> {
         self.state = State::Transaction(transaction);
+        let is_asked_out = matches!(transaction.step, Step::Data | Step::Wait)
+            && !transaction.is_mail_awaited
+            && transaction.recipients_awaited == 0;
+        if let Some(fault) = transaction.fault
+            && is_asked_out
+            && transaction.accepted == 0
+        {
+            return Err(Stop::Fault(fault));
+        }
         if transaction.step == Step::Wait && !transaction.is_awaiting() {
             self.is_reset_owed |= transaction.is_open;
             self.conclude();
         }
+        Ok(())
     }
 }
 
@@ -377,15 +396,6 @@ fn write_notification(recipient: &Recipient, output: &mut Buffer<'_>) {
     if !recipient.orcpt.is_empty() {
         output.append(b" ORCPT=");
         output.append(&recipient.orcpt);
-    }
-}
-
-/// An error when the reply is about the route and not about the message.
-fn refusal_of_the_message(code: u16, severity: Severity) -> Result<(), Stop> {
-    let is_refusal = matches!(severity, Severity::Transient | Severity::Permanent);
-    match Fault::of_refusal(code) {
-        Some(fault) if is_refusal => Err(Stop::Fault(fault)),
-        Some(_) | None => Ok(()),
     }
 }
 

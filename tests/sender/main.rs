@@ -4,6 +4,7 @@ mod dialogs;
 #[path = "../disk/mod.rs"]
 mod disk;
 mod endings;
+mod faults;
 mod many;
 mod rig;
 mod security;
