@@ -76,7 +76,7 @@ pub const RECEIVER_SESSION_OCTETS: usize = RECEIVER_SLOT_OCTETS + INPUT_OCTETS +
 /// Octets that a receiver session may cost on any board.
 pub const RECEIVER_SESSION_OCTETS_MAX: usize = 8192;
 /// Octets of a sender connection's slot without its buffers, its block and its recipients' states, at most.
-pub const SENDER_SLOT_OCTETS: usize = 3328;
+pub const SENDER_SLOT_OCTETS: usize = 4096;
 /// Octets of one recipient's state while its message is relayed.
 pub const RECIPIENT_STATE_OCTETS: usize = 3;
 /// Blocks that the spool works in beside those of its drafts and readers.

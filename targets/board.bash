@@ -30,7 +30,8 @@ std_is_installed() {
 emulator() {
     case $triple in
         "$(uname -m)"-*) ;;
-        armv7-*) echo qemu-arm-static -cpu cortex-a7 ;;
+        armv7-*hf) echo qemu-arm-static -cpu cortex-a7 ;;
+        armv7-*) echo qemu-arm-static -cpu cortex-a9,vfp=off,neon=off ;;
         arm-*) echo qemu-arm-static -cpu arm1176 ;;
         armv5te-*) echo qemu-arm-static -cpu arm926 ;;
         *) echo "qemu-${triple%%-*}-static" ;;

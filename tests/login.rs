@@ -54,6 +54,7 @@ impl World {
             reverse_path: heapless::Vec::from_slice(b"camera@example.org").expect("short"),
             body_is_8bit: false,
             utf8: false,
+            is_submission: false,
             ret: 0,
             envid: heapless::Vec::new(),
         };

@@ -195,6 +195,38 @@ fn refused_null_reverse_path() {
     world.expect_empty();
 }
 
+/// A smarthost that knows one sender only, as SES with one verified address: with its address as
+/// `sender.envelope` and `sender.header_from` the first alert of a camera leaves, and the notice, too.
+#[test]
+fn a_smarthost_that_knows_one_sender() {
+    let ses = |line: &str, arrived: &Arrived| {
+        let is_verified = arrived.text().contains("<me@example.com>\r\n");
+        match line {
+            "MAIL FROM:<>" => "501 5.1.7 Invalid MAIL FROM address provided".to_string(),
+            "RCPT TO:<a@x.example>" => "550 5.1.1 no such user".to_string(),
+            "." if !is_verified => "554 Message rejected: Email address is not verified.".to_string(),
+            _ if line.starts_with("MAIL FROM:") && !line.starts_with("MAIL FROM:<me@example.com>") => {
+                "554 Message rejected: Email address is not verified.".to_string()
+            }
+            _ => yes(line),
+        }
+    };
+    let keys = "admin = \"admin@example.com\"\nsender.envelope = \"me@example.com\"\n\
+                sender.header_from = \"me@example.com\"\n";
+    let mut world = World::with(keys, 64, Box::new(ses));
+    world.alert("<camera@localhost>", &["<a@x.example>", "<b@x.example>"]);
+    world.run();
+    assert_eq!(to(&world), ["<b@x.example>", "<admin@example.com>"]);
+    assert_eq!(world.arrived[0].mail, "<me@example.com>");
+    let from = "From: \"camera@localhost\" <me@example.com>\r\n";
+    assert!(world.arrived[0].text().contains(from), "{}", world.arrived[0].text());
+    assert_eq!(world.arrived[1].mail, "<me@example.com> BODY=8BITMIME");
+    let header = Notice::of(&world.arrived[1]).header;
+    assert!(header.contains("From: Mail relay <me@example.com>\r\n"), "{header}");
+    assert!(header.contains("Auto-Submitted: auto-replied\r\n"), "{header}");
+    world.expect_empty();
+}
+
 /// B-3834-b: a notice that is refused for good dies, whichever command is refused.
 #[test]
 fn a_refused_notice_dies_quietly() {

@@ -260,12 +260,48 @@ fn a_notice_takes_turns_with_its_message() {
     queue.push_notice(message);
     assert_eq!(queue.next(due), Some(message));
     assert!(!queue.was_notice_deferred(message));
-    queue.put_back_notice(message);
+    queue.put_back_notice(message, false);
     assert_eq!(queue.next(due), Some(message));
     assert!(queue.was_notice_deferred(message));
     queue.remove(message);
     assert!(queue.is_empty());
     assert!(!queue.was_notice_deferred(message));
+}
+
+/// C-4.5.4.1-b: recipients that were told "later" keep their time through the notice about the others,
+/// whether it is taken or the route fails; a retry of all holds for them too.
+#[test]
+fn who_waits_keeps_the_time_through_a_notice() {
+    let (mut queue, mut jitter) = (Queue::new(), Jitter::new(1));
+    let message = MessageIndex(0);
+    for is_taken in [true, false] {
+        fresh(&mut queue, 0);
+        assert_eq!(queue.next(Tick(0)), Some(message));
+        let due = queue.defer_behind_notice(message, Tick(0), Tick(0), &RETRY, &mut jitter);
+        assert!(due >= Tick(45_000));
+        assert_eq!(queue.next(Tick(1)), Some(message), "the notice comes at once");
+        assert!(!queue.was_notice_deferred(message));
+        if is_taken {
+            assert_eq!(queue.resume(message), due);
+        } else {
+            queue.put_back_notice(message, true);
+        }
+        assert_eq!((queue.due_of(message), queue.next(Tick(due.0 - 1))), (Some(due), None));
+        assert_eq!(queue.next(due), Some(message));
+        assert_eq!(queue.was_notice_deferred(message), !is_taken);
+        queue.remove(message);
+    }
+    fresh(&mut queue, 0);
+    assert_eq!(queue.next(Tick(0)), Some(message));
+    queue.defer_behind_notice(message, Tick(0), Tick(0), &RETRY, &mut jitter);
+    assert_eq!(queue.next(Tick(1)), Some(message));
+    queue.retry_all(Tick(2));
+    assert_eq!(queue.resume(message), Tick(2));
+    queue.remove(message);
+    // Of a message that takes another's place nothing is known but when it came.
+    fresh(&mut queue, 0);
+    assert_eq!(queue.next(Tick(0)), Some(message));
+    assert_eq!(queue.resume(message), Tick(0));
 }
 
 /// A notice has as long again as its message had.

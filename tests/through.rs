@@ -16,20 +16,50 @@ use postern::time::{Duration, Instant, Now, Wall};
 
 struct World {
     relay: Relay<Disk>,
+    disk: Disk,
+    config: Config,
     now: Now,
+}
+
+const TRUSTED: Wall = Wall { unix_s: 1_795_510_800, is_trusted: true };
+const BLOCKS: u32 = 256;
+
+fn relay(disk: &Disk, config: &Config, now: &Now) -> Relay<Disk> {
+    let start = Start { blocks: BLOCKS, seed: 1, now: now.instant };
+    let (spool, _) = Store::start(disk.clone(), start).expect("the disk works");
+    Relay::new(config.clone(), spool, 1)
 }
 
 impl World {
     fn new(config: &str) -> Self {
-        let toml = format!(
-            "hostname = \"relay.example\"\nquirks.missing_fields = false\n{config}\n\
-             [smarthost]\nhost = \"192.0.2.25\"\ntls = \"none\"\n"
-        );
+        Self::at(TRUSTED, &format!("quirks.missing_fields = false\n{config}"))
+    }
+
+    /// The same while the wall clock says this.
+    fn at(wall: Wall, config: &str) -> Self {
+        let smarthost = "[smarthost]\nhost = \"192.0.2.25\"\ntls = \"none\"\n";
+        let toml = format!("hostname = \"relay.example\"\n{config}\n{smarthost}");
         let config = Config::parse(&toml, Path::new("postern.toml"), "relay").expect("the file is valid");
-        let now = Now { instant: Instant(1000), wall: Wall { unix_s: 1_795_510_800, is_trusted: true } };
-        let start = Start { blocks: 256, seed: 1, now: now.instant };
-        let (spool, _) = Store::start(Disk::new(0), start).expect("an empty disk becomes a spool");
-        Self { relay: Relay::new(config, spool, 1), now }
+        let now = Now { instant: Instant(1000), wall };
+        let disk = Disk::new(0);
+        Self { relay: relay(&disk, &config, &now), disk, config, now }
+    }
+
+    /// The board stops and starts: its clocks begin again.
+    fn restart(&mut self, wall: Wall) {
+        self.relay.close(&self.now);
+        self.now = Now { instant: Instant(500), wall };
+        self.relay = relay(&self.disk, &self.config, &self.now);
+    }
+
+    /// So much time goes by, with a turn a minute.
+    fn pass(&mut self, span: Duration) {
+        for _ in 0..span.0 / 60_000 {
+            self.now.instant = self.now.instant + Duration::from_min(1);
+            self.now.wall.unix_s += 60;
+            self.relay.turn(&self.now);
+            self.relay.expire(&self.now);
+        }
     }
 
     fn admit(&mut self, address: &str) -> Connection {
@@ -124,6 +154,51 @@ fn the_trace_field_is_folded() {
     assert!(heard.contains("MAIL FROM:<>"), "{heard}");
     let lines = heard.lines().skip_while(|line| !line.starts_with("Received"));
     assert!(lines.take(4).all(|line| line.len() <= 78), "{heard}");
+}
+
+/// C-4.5.4.1-g, HDR-a, HDR-c, SUB-a: the clock jumps from 1970 to 2026, and to 2036, with mail in the queue,
+/// before and after a restart: nothing expires or bounces, and the dates that are added are right: those of
+/// the reception.
+#[test]
+fn the_clock_jumps_with_mail_in_the_queue() {
+    const UNSET: Wall = Wall { unix_s: 1000, is_trusted: false };
+    const LATER: Wall = Wall { unix_s: 2_088_000_000, is_trusted: true };
+    for (before, restarts_at, after, date) in [
+        (UNSET, None, TRUSTED, "Tue, 24 Nov 2026 08:50:00"),
+        (UNSET, Some(UNSET), TRUSTED, "Tue, 24 Nov 2026 08:45:00"),
+        (UNSET, Some(TRUSTED), TRUSTED, "Tue, 24 Nov 2026 08:45:00"),
+        (UNSET, None, LATER, "Sat, 01 Mar 2036 15:50:00"),
+        (UNSET, Some(LATER), LATER, "Sat, 01 Mar 2036 15:45:00"),
+        (TRUSTED, None, LATER, "Tue, 24 Nov 2026 09:00:00"),
+        (TRUSTED, Some(LATER), LATER, "Tue, 24 Nov 2026 09:00:00"),
+        (LATER, Some(UNSET), TRUSTED, "Sat, 01 Mar 2036 16:00:00"),
+        (UNSET, None, UNSET, ""),
+    ] {
+        let mut world = World::at(before, "admin = \"admin@b.example\"\nretry.give_up = \"1h\"");
+        let client = world.admit("192.0.2.7");
+        world.say(client, b"EHLO ups\r\n");
+        let paths = "MAIL FROM:<a@b.example>\r\nRCPT TO:<b@c.example>\r\n";
+        world.submit(client, paths, "From: a@b.example\r\n\r\nx\r\n");
+        world.pass(Duration::from_min(10));
+        if let Some(wall) = restarts_at {
+            world.restart(wall);
+            world.pass(Duration::from_min(5));
+        }
+        world.now.wall = after;
+        let heard = world.deliver();
+        let (_, mail) = heard.split_once("DATA\r\n").expect("mail data");
+        let case = format!("{before:?}, {restarts_at:?}, {after:?}: {mail}");
+        let dated = format!("\r\n\t{date} +0000\r\nFrom: a@b.example\r\n");
+        assert!(mail.contains(&dated) || date.is_empty(), "{case}");
+        assert_eq!(
+            mail.matches(&format!("\r\nDate: {date} +0000\r\n")).count(),
+            usize::from(!date.is_empty())
+        );
+        assert_eq!(mail.contains("Date:"), !date.is_empty(), "{case}");
+        assert_eq!(mail.matches("\r\n\r\nx\r\n").count(), 1, "{case}");
+        assert_eq!(heard.matches("MAIL FROM:").count(), 1, "{case}");
+        assert_eq!(world.relay.spool().messages().count(), 0, "{case}");
+    }
 }
 
 /// SEED-7.5-a: names and addresses of the local net can be kept out.

@@ -98,12 +98,15 @@ fn configuration(folder: &Path, smarthost: SocketAddr) -> Result<Config, Failure
          path = {:?}\n\
          size = \"1MiB\"\n\
          volatile = true\n\
+         [submit]\n\
+         path = {:?}\n\
          [retry]\n\
          first = \"1s\"\n\
          route_longest = \"1s\"\n",
         smarthost.ip(),
         smarthost.port(),
         folder.join("spool"),
+        folder.join("submit.sock"),
     );
     let refused = |error: crate::config::ConfigError| Failure { code: EXIT_CONFIG, line: error.to_string() };
     Config::parse(&text, Path::new("demo"), "relay.demo.invalid").map_err(refused)

@@ -3,12 +3,13 @@
 use std::path::Path;
 
 use super::{Failure, configuration, stderr_log};
-use crate::net::{EventLoop, Running, StartError};
+use crate::net::{EventLoop, Running, StartError, privileges};
 
 /// Relays with the configuration `path` until a signal ends it.
 pub(super) fn run(path: &Path) -> Result<(), Failure> {
     let config = configuration(path)?;
     stderr_log::start(&config.log);
+    privileges::harden().map_err(|error| Failure::io("privileges", &error))?;
     if config.is_on_link_everywhere() {
         log::warn!(
             "listening on all addresses with \"on-link\" allowed: the neighbours on every interface may \
@@ -18,6 +19,9 @@ pub(super) fn run(path: &Path) -> Result<(), Failure> {
     let refused =
         |error: StartError| Failure { code: error.exit_code(), line: format!("{}: {error}", path.display()) };
     let mut event_loop = EventLoop::start(config).map_err(refused)?;
+    if privileges::is_root() {
+        log::warn!("running as root; name a user in \"run_as\"");
+    }
     while event_loop.turn(None).map_err(|error| Failure::io("event loop", &error))? == Running::Yes {}
     Ok(())
 }

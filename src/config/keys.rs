@@ -2,7 +2,7 @@
 //!
 //! The list is the file's contract: a key that is not here is a mistake in the file, and a key that is here
 //! but not built in this version is refused with its reason, because a setting that is silently without
-//! effect (a privilege drop, a login of clients) is worse than a relay that doesn't start.
+//! effect (a rewriting, a certificate of ours) is worse than a relay that doesn't start.
 
 /// What this version does with a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,8 +25,6 @@ pub(super) struct Key {
 }
 
 const NO_LISTENER_TLS: Standing = Standing::Later("this version's listeners offer no TLS; leave it out");
-const NO_REWRITING: Standing =
-    Standing::Later("this version doesn't rewrite mail on its way out; leave it out");
 const NO_SOCKET: Standing = Standing::Later("this version has no such socket yet; leave it out");
 
 const fn built(table: &'static str, name: &'static str) -> Key {
@@ -42,14 +40,7 @@ pub(super) const KEYS: &[Key] = &[
     built("", "hostname"),
     built("", "admin"),
     built("", "domain"),
-    later(
-        "",
-        "run_as",
-        Standing::Later(
-            "this version doesn't change its user; leave it out \
-             and let procd or systemd start it as that user",
-        ),
-    ),
+    built("", "run_as"),
     built("", "log"),
     built("", "log_to"),
     built("", "listen"),
@@ -65,7 +56,7 @@ pub(super) const KEYS: &[Key] = &[
     built("", "sender"),
     built("", "aliases"),
     later("", "control", NO_SOCKET),
-    later("", "submit", NO_SOCKET),
+    built("", "submit"),
     later("", "listener_tls", NO_LISTENER_TLS),
     built("", "users"),
     built("smarthost", "host"),
@@ -104,11 +95,11 @@ pub(super) const KEYS: &[Key] = &[
     built("quirks", "missing_fields"),
     built("quirks", "bare_lf"),
     built("clock", "untrusted"),
-    later("sender", "envelope", NO_REWRITING),
-    later("sender", "header_from", NO_REWRITING),
+    built("sender", "envelope"),
+    built("sender", "header_from"),
     built("sender", "hide_received"),
     later("control", "path", NO_SOCKET),
-    later("submit", "path", NO_SOCKET),
+    built("submit", "path"),
     later("listener_tls", "certificate", NO_LISTENER_TLS),
     later("listener_tls", "key", NO_LISTENER_TLS),
 ];

@@ -7,6 +7,7 @@
 
 mod file;
 mod keys;
+mod run_as;
 mod smarthost;
 mod values;
 
@@ -20,6 +21,7 @@ use crate::time::Duration;
 use crate::{limits, smtp};
 use file::{File, Table};
 
+pub use run_as::RunAs;
 pub use smarthost::{Login, Mechanism, SecretFile, Smarthost, TlsPolicy, USER_OCTETS_MAX};
 
 /// The file that is read when none is named.
@@ -48,6 +50,9 @@ pub const MESSAGE_OCTETS_MIN: u64 = 64 * 1024;
 /// Octets of a block of the spool, of which its size is a multiple.
 const BLOCK_OCTETS: u64 = limits::BLOCK_OCTETS as u64;
 
+/// Where the sockets for programs of this machine are.
+const SOCKETS_FOLDER: &str = "/run/postern";
+const SUBMIT_NAME: &str = "submit.sock";
 const SPOOL_PATH_DEFAULT: &str = "/var/spool/postern/spool";
 const SPOOL_OCTETS_DEFAULT: u64 = 4 * 1024 * 1024;
 const DAY_S: u64 = 86_400;
@@ -61,6 +66,8 @@ pub struct Config {
     pub admin: Option<String>,
     /// What unqualified addresses of our own devices are completed with.
     pub domain: Option<String>,
+    /// Whom to become once the ports are bound.
+    pub run_as: Option<RunAs>,
     /// What the receiver listens on, and what it offers there.
     pub listen: Vec<Listener>,
     /// Who may relay.
@@ -71,6 +78,10 @@ pub struct Config {
     pub aliases: Vec<Alias>,
     /// Who may log in where AUTH is offered.
     pub users: Vec<User>,
+    /// The reverse-path that mail leaves with instead of its own, unless that is null.
+    pub sender_envelope: Option<String>,
+    /// The address that stands in From when mail leaves.
+    pub sender_header_from: Option<String>,
     /// The names of our own network are kept out of Received (seed 7.5).
     pub hide_received: bool,
     /// Where the mail goes, the preferred one first; at least one, at most [`limits::SMARTHOSTS`].
@@ -89,6 +100,17 @@ pub struct Config {
     pub log: String,
     /// What a clock that nobody has set yet holds up.
     pub clock: UntrustedClock,
+    /// Where programs of this machine hand their mail in.
+    pub submit: SocketPath,
+}
+
+/// A socket for programs of this machine.
+#[derive(Clone, Debug)]
+pub struct SocketPath {
+    /// Its path.
+    pub path: PathBuf,
+    /// The file names it; else a relay that can't have it goes without.
+    pub is_given: bool,
 }
 
 /// Why a file is no configuration. Displays as one line: `FILE:LINE: KEY: what is wrong; what is allowed`.
@@ -298,15 +320,20 @@ impl Config {
         check_logins(&top, &listen, &users)?;
         let spool = spool(&file.table(root, "spool"))?;
         let limits = limits(&file.table(root, "limits"), spool.octets)?;
+        let sender = file.table(root, "sender");
+        let control_path = file.table(root, "control").read("path", values::socket_path)?;
         let clock = file.table(root, "clock");
         let clock = clock.read("untrusted", |value| values::choice(value, &["wait", "ignore-dates"]))?;
         Ok(Self {
             admin: top.read("admin", values::mailbox)?,
             domain: top.read("domain", values::domain)?,
+            run_as: top.read("run_as", run_as::run_as)?,
             relay_to: top.read_list("relay_to", RELAY_TO_COUNT_MAX, values::relay_to)?.unwrap_or_default(),
             aliases: file.table(root, "aliases").read_all(ALIASES_COUNT_MAX, values::alias)?,
             users,
-            hide_received: file.table(root, "sender").read("hide_received", values::truth)?.unwrap_or(false),
+            sender_envelope: sender.read("envelope", values::mailbox)?,
+            sender_header_from: sender.read("header_from", values::mailbox)?,
+            hide_received: sender.read("hide_received", values::truth)?.unwrap_or(false),
             allow: allow.unwrap_or_else(|| vec![Network::Loopback, Network::OnLink]),
             announce: top.read("announce", values::truth)?.unwrap_or(true),
             log: top.read("log", values::log_filter)?.unwrap_or_else(|| "info".to_owned()),
@@ -315,6 +342,7 @@ impl Config {
             limits,
             quirks: quirks(&file.table(root, "quirks"))?,
             clock: if clock == Some(1) { UntrustedClock::IgnoreDates } else { UntrustedClock::Wait },
+            submit: submit(&file.table(root, "submit"), control_path)?,
             hostname,
             listen,
             smarthosts,
@@ -352,6 +380,14 @@ fn spool(table: &Table<'_>) -> Result<Spool, ConfigError> {
         octets: octets - octets % BLOCK_OCTETS,
         volatile: table.read("volatile", values::truth)?.unwrap_or(false),
     })
+}
+
+/// Beside the control socket, when nothing else is set.
+fn submit(table: &Table<'_>, control_path: Option<PathBuf>) -> Result<SocketPath, ConfigError> {
+    let given = table.read("path", values::socket_path)?;
+    let is_given = given.is_some();
+    let folder = control_path.as_deref().and_then(Path::parent).unwrap_or(Path::new(SOCKETS_FOLDER));
+    Ok(SocketPath { path: given.unwrap_or_else(|| folder.join(SUBMIT_NAME)), is_given })
 }
 
 fn retry(table: &Table<'_>) -> Result<Retry, ConfigError> {

@@ -32,6 +32,9 @@ pub(super) const EXTENSIONS: [&str; 9] = [
     "AUTH",
 ];
 
+/// Octets of the path of a socket, the final zero aside (unix(7)).
+const SOCKET_PATH_OCTETS_MAX: usize = 107;
+
 const DURATION_FORMS: &str = r#"write "30s", "1m", "2h" or "5d""#;
 const SIZE_FORMS: &str = r#"write octets, or "64KiB", "4MiB", "10MB""#;
 const LISTEN_FORMS: &str = r#"write "address:port" or "interface:port", as "127.0.0.1:25" or "br-lan:25""#;
@@ -424,6 +427,15 @@ pub(super) fn path(value: &DeValue<'_>) -> Result<std::path::PathBuf, String> {
         return Ok(text.into());
     }
     Err(format!("is {}; a file's whole path is allowed, beginning with \"/\"", shown(value)))
+}
+
+/// A path that a socket can have: the kernel takes no longer ones.
+pub(super) fn socket_path(value: &DeValue<'_>) -> Result<std::path::PathBuf, String> {
+    let path = path(value)?;
+    if path.as_os_str().len() <= SOCKET_PATH_OCTETS_MAX {
+        return Ok(path);
+    }
+    Err(format!("is longer than a socket's path may be; up to {SOCKET_PATH_OCTETS_MAX} octets are allowed"))
 }
 
 /// Digits with one of `units` behind them, in the unit of one.

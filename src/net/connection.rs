@@ -5,12 +5,10 @@
 //! its input, and no event will come for them.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::Shutdown;
-
-use mio::net::TcpStream;
 
 use super::tls::{Plaintext, Stream};
 use super::upstream::Upstream;
+use super::wire::Wire;
 use crate::relay::{Connection, Relay};
 use crate::spool::Device;
 use crate::time::Now;
@@ -33,7 +31,7 @@ pub(super) enum Pumped {
 /// An open socket and what is known of it.
 #[derive(Debug)]
 pub(super) struct Socket {
-    pub stream: TcpStream,
+    pub stream: Wire,
     /// What lies between it and the session, where that is anything.
     tls: Option<Box<Stream>>,
     is_readable: bool,
@@ -45,7 +43,7 @@ pub(super) struct Socket {
 }
 
 impl Socket {
-    pub(super) fn new(stream: TcpStream) -> Self {
+    pub(super) fn new(stream: Wire) -> Self {
         Self { stream, tls: None, is_readable: true, is_writable: true, is_ending: false, is_at_end: false }
     }
 
@@ -100,7 +98,7 @@ impl Socket {
             tls.close();
             let _ = tls.send(&mut self.stream);
         }
-        let _ = self.stream.shutdown(Shutdown::Write);
+        self.stream.end();
     }
 
     /// True while TLS has octets for the socket.

@@ -9,17 +9,17 @@
 use std::io::{Error, ErrorKind, Write};
 use std::net::SocketAddr;
 
-use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
 use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 use signal_hook_mio::v1_0::Signals;
 
 use super::connection::{Pumped, Socket};
 use super::dial::{Connected, Dials};
-use super::listener::{self, LISTENERS_MAX};
+use super::entrance::{ENTRANCES_MAX, Entrance};
 use super::resolver::{NAMES_MAX, NameIndex, Resolver, Source};
 use super::upstream::Upstream;
-use super::{StartError, clock, on_link, users};
+use super::wire::Wire;
+use super::{StartError, clock, privileges, users};
 use crate::config::Config;
 use crate::limits::{RECEIVER_SESSIONS, SENDER_CONNECTIONS};
 use crate::receiver::Peer;
@@ -31,15 +31,13 @@ use crate::time::{Duration, Instant, Now};
 const EVENTS_MAX: usize = 256;
 /// Clients accepted in one turn.
 const ACCEPTED_MAX: usize = 64;
-/// How long accepting rests when the process has no file descriptor left.
-const ACCEPT_REST: Duration = Duration::from_s(1);
 /// How long open sessions have to take their 421 when we stop.
 const STOP_WITHIN: Duration = Duration::from_s(1);
 
 const SIGNALS: Token = Token(0);
 const CLOCK: Token = Token(1);
-const LISTENERS: usize = 2;
-const SLOTS: usize = LISTENERS + LISTENERS_MAX;
+const ENTRANCES: usize = 2;
+const SLOTS: usize = ENTRANCES + ENTRANCES_MAX;
 const SLOTS_COUNT: usize = RECEIVER_SESSIONS + SENDER_CONNECTIONS;
 const NAMES: usize = SLOTS + SLOTS_COUNT;
 /// A token is a place and the generation of its socket: events of a socket that is gone find nobody.
@@ -77,14 +75,6 @@ enum Link {
     Open(Socket),
 }
 
-#[derive(Debug)]
-struct Listening {
-    socket: TcpListener,
-    may_accept: bool,
-    /// Its entry of `listen`.
-    entry: u8,
-}
-
 struct Driver {
     poll: Poll,
     signals: Signals,
@@ -92,13 +82,10 @@ struct Driver {
     /// Host and port of each, in the order of the configuration.
     smarthosts: Vec<(String, u16)>,
     upstream: Upstream,
-    listeners: heapless::Vec<Listening, LISTENERS_MAX>,
+    entrance: Entrance,
     addresses: Vec<SocketAddr>,
     slots: Box<[Slot]>,
     dials: Dials,
-    /// A client that was accepted, but has no slot yet.
-    waiting: Option<(TcpStream, SocketAddr, u8)>,
-    accept_at: Option<Instant>,
     stop_at: Option<Instant>,
 }
 
@@ -108,32 +95,22 @@ impl EventLoop {
     /// # Errors
     /// What of the configuration can't be had from the system.
     pub fn start(config: Config) -> Result<Self, StartError> {
+        let identity = privileges::identity(config.run_as.as_ref())?;
+        let poll = Poll::new().map_err(StartError::System)?;
+        let entrance = Entrance::open(&config, poll.registry(), ENTRANCES)?;
+        // All else is opened as the one who will have to open it again.
+        privileges::give_up(identity.as_ref(), &config.spool.path)?;
         let now = clock::now();
         let upstream = Upstream::new(&config)?;
+        let users = users::read(&config.users)?;
         let blocks = u32::try_from(config.spool.octets / BLOCK_OCTETS as u64).unwrap_or(u32::MAX);
         let start = Start { blocks, seed: clock::seed(), now: now.instant };
         let (spool, recovery) = start_at(&config.spool.path, config.spool.volatile, start)
             .map_err(|error| StartError::Spool { path: config.spool.path.clone(), error })?;
-        let poll = Poll::new().map_err(StartError::System)?;
         let mut signals = Signals::new([SIGTERM, SIGINT, SIGUSR1]).map_err(StartError::System)?;
         poll.registry().register(&mut signals, SIGNALS, Interest::READABLE).map_err(StartError::System)?;
         upstream.watch_clock(poll.registry(), CLOCK).map_err(StartError::System)?;
-        let mut listeners = heapless::Vec::new();
-        let mut addresses = Vec::new();
-        let users = users::read(&config.users)?;
-        for (at, entry) in config.listen.iter().enumerate() {
-            let listen = &entry.listen;
-            let failed = |error| StartError::Listen { listen: listen.clone(), error };
-            for mut socket in listener::open(listen).map_err(failed)? {
-                let token = Token(LISTENERS + listeners.len());
-                poll.registry().register(&mut socket, token, Interest::READABLE).map_err(failed)?;
-                let address = socket.local_addr().map_err(failed)?;
-                addresses.push(address);
-                listeners
-                    .push(Listening { socket, may_accept: true, entry: at as u8 })
-                    .map_err(|_| failed(Error::other("too many listeners")))?;
-            }
-        }
+        let addresses = entrance.addresses().map_err(StartError::System)?;
         // Told only now, so that a start that is refused says one line, its reason.
         log::info!(
             "started version={} spool={} blocks={} messages={} interrupted={} set-aside={}",
@@ -147,6 +124,10 @@ impl EventLoop {
         for address in &addresses {
             log::info!("listening address={address}");
         }
+        if let Some(error) = entrance.no_submission() {
+            let path = config.submit.path.display();
+            log::warn!("no submission socket at {path}, sendmail doesn't reach this relay: {error}");
+        }
         let slot = |_| Slot { link: Link::None, generation: 0, is_runnable: false };
         let smarthosts = config.smarthosts.iter();
         let smarthosts = smarthosts.map(|smarthost| (smarthost.host.clone(), smarthost.port)).collect();
@@ -158,12 +139,10 @@ impl EventLoop {
             relay,
             smarthosts,
             upstream,
-            listeners,
+            entrance,
             addresses,
             slots: (0..SLOTS_COUNT).map(slot).collect(),
             dials: Dials::new(Resolver::new(Source::System, NAMES), SENDER_CONNECTIONS),
-            waiting: None,
-            accept_at: None,
             stop_at: None,
         };
         Ok(Self { events: Events::with_capacity(EVENTS_MAX), driver })
@@ -204,18 +183,12 @@ impl EventLoop {
 impl Driver {
     /// How long nothing is to be done when no event comes.
     fn wait(&self, now: Instant) -> Option<std::time::Duration> {
-        if self.slots.iter().any(|slot| slot.is_runnable) || self.may_accept() {
+        if self.slots.iter().any(|slot| slot.is_runnable) || self.entrance.may_accept() {
             return Some(std::time::Duration::ZERO);
         }
         let due = [self.relay.deadline(now), self.dials.deadline(), self.upstream.watch_at()];
-        let due = due.into_iter().chain([self.accept_at, self.stop_at]).flatten().min()?;
+        let due = due.into_iter().chain([self.entrance.rests_until(), self.stop_at]).flatten().min()?;
         Some(std::time::Duration::from_millis(due.since(now).0))
-    }
-
-    fn may_accept(&self) -> bool {
-        self.accept_at.is_none()
-            && self.waiting.is_none()
-            && self.listeners.iter().any(|listening| listening.may_accept)
     }
 
     fn told(&mut self, now: &Now, event: &mio::event::Event) {
@@ -231,7 +204,7 @@ impl Driver {
         }
         let place = token.0 & ((1 << PLACE_BITS) - 1);
         if place < SLOTS {
-            self.listeners[place - LISTENERS].may_accept = true;
+            self.entrance.told(place - ENTRANCES);
             return;
         }
         let registry = self.poll.registry();
@@ -263,8 +236,7 @@ impl Driver {
                 _ if self.stop_at.is_none() => {
                     log::info!("stopping signal={signal}");
                     self.stop_at = Some(now.instant + STOP_WITHIN);
-                    self.listeners.clear();
-                    self.waiting = None;
+                    self.entrance.close();
                     self.relay.shut_down(now);
                 }
                 _ => {}
@@ -274,68 +246,35 @@ impl Driver {
 
     /// Takes clients in as long as there are any, and room.
     fn accept(&mut self, now: &Now) {
-        if self.accept_at.is_some_and(|at| at > now.instant) {
-            return;
-        }
-        self.accept_at = None;
         for _ in 0..ACCEPTED_MAX {
-            let Some((stream, peer, entry)) = self.waiting.take().or_else(|| self.next_client(now)) else {
-                return;
-            };
+            let Some((wire, peer)) = self.entrance.next(now.instant) else { return };
             match self.relay.make_room(now) {
                 Room::Free => {}
                 Room::Evicted(worst) => self.let_go(now, worst),
                 Room::FreeAt(at) => {
-                    self.waiting = Some((stream, peer, entry));
-                    self.accept_at = Some(at);
+                    self.entrance.put_back((wire, peer), at);
                     return;
                 }
             }
-            self.admit(now, stream, (peer, entry));
+            self.admit(now, wire, peer);
         }
     }
 
-    fn next_client(&mut self, now: &Now) -> Option<(TcpStream, SocketAddr, u8)> {
-        for listening in self.listeners.iter_mut().filter(|listening| listening.may_accept) {
-            match listening.socket.accept() {
-                Ok((stream, peer)) => return Some((stream, peer, listening.entry)),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => listening.may_accept = false,
-                Err(error)
-                    if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::ConnectionAborted) => {}
-                Err(error) => {
-                    // Out of descriptors or memory: the client stays in the backlog, and asking again at once
-                    // would only burn the processor.
-                    log::warn!("can't accept a client: {error}; trying again in 1 s");
-                    self.accept_at = Some(now.instant + ACCEPT_REST);
-                    return None;
-                }
-            }
-        }
-        None
-    }
-
-    fn admit(&mut self, now: &Now, mut stream: TcpStream, (peer, entry): (SocketAddr, u8)) {
-        let address = peer.ip().to_canonical();
-        let local = stream.local_addr().map(|local| local.ip().to_canonical());
-        let is_on_link = match local {
-            Ok(local) => address.is_loopback() || on_link::is_on_link(address, local).unwrap_or(false),
-            Err(_) => false,
-        };
-        let peer = Peer::new(address, is_on_link).by(entry);
+    fn admit(&mut self, now: &Now, mut wire: Wire, peer: Peer) {
         match self.relay.admit(now, peer) {
-            Ok(at) => self.open(now, at, stream),
+            Ok(at) => self.open(now, at, wire),
             Err(reply) => {
-                log::warn!("refused client={address} reason=\"too many connections\"");
+                log::warn!("refused client={} reason=\"too many connections\"", peer.origin);
                 // A new socket's buffer is empty: the line fits, or the client is gone.
-                let _ = stream.write(reply);
+                let _ = wire.write(reply);
             }
         }
     }
 
     /// Gives a connected socket to its slot.
-    fn open(&mut self, now: &Now, at: Connection, mut stream: TcpStream) {
+    fn open(&mut self, now: &Now, at: Connection, mut stream: Wire) {
         let index = index_of(at);
-        let _ = stream.set_nodelay(true);
+        stream.set_nodelay();
         let slot = &mut self.slots[index];
         let token = token_of(index, slot.generation);
         let interest = Interest::READABLE | Interest::WRITABLE;
@@ -460,7 +399,7 @@ impl Driver {
         }
         let _ = stream.set_nodelay(true);
         self.relay.connected(now, at, local);
-        self.slots[index].link = Link::Open(Socket::new(stream));
+        self.slots[index].link = Link::Open(Socket::new(Wire::Tcp(stream)));
         self.pump(now, index);
     }
 }

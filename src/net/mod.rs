@@ -4,16 +4,20 @@ mod certificate;
 pub mod clock;
 mod connection;
 pub mod dial;
+mod entrance;
 mod event_loop;
 pub mod hosts;
 mod lines;
 mod listener;
 pub mod on_link;
+pub mod privileges;
 pub mod resolver;
 mod secret;
+mod socket_file;
 mod tls;
 mod upstream;
 mod users;
+mod wire;
 
 use std::io::{Error, ErrorKind};
 use std::path::PathBuf;
@@ -42,6 +46,15 @@ pub enum StartError {
         /// Why.
         error: Error,
     },
+    /// A socket for programs of this machine can't be opened where it was asked for.
+    Socket {
+        /// The key that names it.
+        key: &'static str,
+        /// Its path.
+        path: PathBuf,
+        /// Why.
+        error: Error,
+    },
     /// A user's password can't be had.
     User {
         /// Whose.
@@ -60,6 +73,8 @@ pub enum StartError {
         /// What is wrong with it.
         fault: SecretFault,
     },
+    /// There is no such user to become, or no way to.
+    RunAs(&'static str),
     /// The kernel refuses something that nothing can be done without.
     System(Error),
 }
@@ -83,7 +98,21 @@ impl core::fmt::Display for StartError {
                     None => write!(f, "{error}"),
                 }
             }
+            Self::Socket { key, path, error } => {
+                write!(f, "{key}: {}: ", path.display())?;
+                let hint = [
+                    (ErrorKind::AddrInUse, "in use by another process; stop that one, or set another path"),
+                    (ErrorKind::AlreadyExists, "not a socket, and left alone; set another path"),
+                    (ErrorKind::NotFound, "its folder can't be made; make it, or set another path"),
+                    (ErrorKind::PermissionDenied, "not permitted; start as root, or set another path"),
+                ];
+                match hint.iter().find(|(kind, _)| *kind == error.kind()) {
+                    Some((_, hint)) => f.write_str(hint),
+                    None => write!(f, "{error}"),
+                }
+            }
             Self::User { name, path, what } => write!(f, "users.{name}: {}: {what}", path.display()),
+            Self::RunAs(what) => write!(f, "run_as: {what}"),
             Self::Trust(error) => write!(f, "{error}"),
             Self::Secret { path, fault } => write!(f, "smarthost: {}: {fault}", path.display()),
             Self::System(error) => write!(f, "{error}"),
@@ -98,7 +127,12 @@ impl StartError {
         match self {
             Self::Spool { error: OpenError::NotAFile | OpenError::Volatile, .. } => 78,
             Self::Spool { error: OpenError::Io(error), .. } if error.kind() == ErrorKind::NotFound => 78,
-            Self::Listen { .. } | Self::User { .. } | Self::Trust(_) | Self::Secret { .. } => 78,
+            Self::Listen { .. }
+            | Self::Socket { .. }
+            | Self::User { .. }
+            | Self::RunAs(_)
+            | Self::Trust(_)
+            | Self::Secret { .. } => 78,
             Self::Spool { .. } | Self::System(_) => 74,
         }
     }

@@ -14,7 +14,8 @@ pub(super) struct Heap {
     entries: Box<[u32]>,
     /// Where each message stands in `entries`, plus 1; 0 when it doesn't.
     places: Box<[u32]>,
-    /// When each message of the heap is due, in milliseconds of the queue clock.
+    /// When each message is due, in milliseconds of the queue clock; one that is not in the heap keeps its
+    /// own.
     due: Box<[u64]>,
 }
 
@@ -40,11 +41,22 @@ impl Heap {
         (self.places[index] != 0).then(|| Tick(self.due[index]))
     }
 
-    /// Adds `message`, which must not be in the heap.
-    pub(super) fn insert(&mut self, message: MessageIndex, due: Tick) {
+    /// Notes when `message`, which must not be in the heap, will be due there.
+    pub(super) fn note(&mut self, message: MessageIndex, due: Tick) {
         let index = message.0 as usize;
         assert_eq!(self.places[index], 0, "the message is in the heap already");
         self.due[index] = due.0;
+    }
+
+    /// What was noted of `message`.
+    pub(super) fn noted(&self, message: MessageIndex) -> Tick {
+        Tick(self.due[message.0 as usize])
+    }
+
+    /// Adds `message`, which must not be in the heap, as it was noted.
+    pub(super) fn insert(&mut self, message: MessageIndex) {
+        let index = message.0 as usize;
+        assert_eq!(self.places[index], 0, "the message is in the heap already");
         let place = self.len;
         self.len += 1;
         self.put(place, message.0);
@@ -64,12 +76,11 @@ impl Heap {
         }
     }
 
-    /// Makes all that would be due later than `now` due at `now`.
+    /// Makes all that would be due later than `now` due at `now`, in the heap or not.
     pub(super) fn all_due(&mut self, now: Tick) {
         // A later parent never gets behind an earlier child by this, so the order of the heap stays.
-        for message in &self.entries[..self.len] {
-            let due = &mut self.due[*message as usize];
-            *due = (*due).min(now.0);
+        for due in self.due.iter_mut().filter(|due| **due > now.0) {
+            *due = now.0;
         }
     }
 
@@ -146,7 +157,9 @@ mod tests {
             } else {
                 let due = Tick(random.next() % 1000);
                 model.insert(message, due);
-                heap.insert(message, due);
+                heap.note(message, due);
+                heap.insert(message);
+                assert_eq!(heap.noted(message), due);
             }
             if step % 1000 == 999 {
                 let now = Tick(random.next() % 1000);

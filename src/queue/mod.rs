@@ -9,6 +9,7 @@
 //! waiting for ever.
 //!
 //! A message whose recipients failed takes its turn for the notice of that; `notice.rs` says whom to tell.
+//! Recipients of it that wait keep their time, whatever becomes of the notice.
 //!
 //! Back-off is a function of a message's age on the queue clock; nothing of it is kept, and after a restart
 //! everything is due. A fault of the route is no matter of the queue. All memory is taken at start.
@@ -138,6 +139,7 @@ impl Queue {
     /// Adds a message that has just become durable, behind all of its size.
     pub fn push(&mut self, message: MessageIndex, facts: &Facts) {
         let line = self.admit(message, facts);
+        self.heap.note(message, facts.accepted);
         self.stand(message, line);
     }
 
@@ -175,11 +177,38 @@ impl Queue {
         due
     }
 
-    /// Recipients of the taken `message` have failed: it comes again at once, for its notice.
+    /// All recipients of the taken `message` are settled, and some have failed: it comes again at once, for
+    /// its notice.
     pub fn push_notice(&mut self, message: MessageIndex) {
         assert_eq!(self.place(message), Place::Taken);
         self.notes[message.0 as usize] &= !(NOTICE_DEFERRED | WAS_PUT_BACK | SUSPECT);
         self.stand(message, Line::Small);
+    }
+
+    /// Recipients of the taken `message` have failed, and others wait as with [`Queue::defer`]: it comes
+    /// again at once, for its notice, and they wait until the tick returned.
+    pub fn defer_behind_notice(
+        &mut self,
+        message: MessageIndex,
+        accepted: Tick,
+        now: Tick,
+        retry: &Retry,
+        jitter: &mut Jitter,
+    ) -> Tick {
+        let due = now + back_off(now.since(accepted), retry, jitter);
+        self.heap.note(message, due);
+        self.push_notice(message);
+        due
+    }
+
+    /// The notice about the taken `message` is done with: it waits for the time of its recipients, which is
+    /// returned.
+    pub fn resume(&mut self, message: MessageIndex) -> Tick {
+        assert_eq!(self.place(message), Place::Taken);
+        self.notes[message.0 as usize] &= !WAS_PUT_BACK;
+        let due = self.heap.noted(message);
+        self.wait(message, due);
+        due
     }
 
     /// The smarthost said "later" to the notice about the taken `message`. Returns when it is due.
@@ -196,11 +225,15 @@ impl Queue {
     }
 
     /// A fault of the route met the notice about the taken `message`, which comes first again as with
-    /// [`Queue::put_back`]. The notice may itself be what the route doesn't bear: recipients that wait are
-    /// tried before it.
-    pub fn put_back_notice(&mut self, message: MessageIndex) {
+    /// [`Queue::put_back`]. The notice may itself be what the route doesn't bear: with recipients that wait
+    /// it comes behind them, when it is their time.
+    pub fn put_back_notice(&mut self, message: MessageIndex, has_waiting: bool) {
         self.notes[message.0 as usize] |= NOTICE_DEFERRED;
-        self.put_back(message);
+        if has_waiting {
+            self.resume(message);
+        } else {
+            self.put_back(message);
+        }
     }
 
     /// True when the notice about `message` was tried in vain since the message itself was tried.
@@ -252,10 +285,12 @@ impl Queue {
         }
     }
 
-    /// Makes `message` due at `now`, if it is deferred: somebody asked for it.
+    /// Makes `message` due at `now`, if it is deferred or will be behind its notice: somebody asked for it.
     pub fn retry(&mut self, message: MessageIndex, now: Tick) {
         if self.place(message) == Place::Deferred {
             self.heap.make_due(message, now);
+        } else {
+            self.heap.note(message, self.heap.noted(message).min(now));
         }
     }
 
@@ -312,7 +347,8 @@ impl Queue {
     }
 
     fn wait(&mut self, message: MessageIndex, due: Tick) {
-        self.heap.insert(message, due);
+        self.heap.note(message, due);
+        self.heap.insert(message);
         self.set_place(message, Place::Deferred);
     }
 

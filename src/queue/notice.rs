@@ -5,6 +5,7 @@
 //! make them up, would be refused by the smarthost: `admin` is told. The rates keep a flood of bad mail, or a
 //! smarthost that refuses everything, from becoming a flood of notices; what is beyond is in the log alone.
 use crate::config::Config;
+use crate::smtp::path::is_local_domain;
 use crate::time::{Duration, Tick};
 
 /// Notices an hour, to whomever.
@@ -12,10 +13,6 @@ pub const NOTICES_AN_HOUR_MAX: usize = 60;
 /// Notices an hour to one address.
 pub const NOTICES_TO_ONE_AN_HOUR_MAX: u8 = 12;
 const HOUR: Duration = Duration::from_min(60);
-
-/// Domains that don't exist outside a site (RFC 6761, RFC 6762, RFC 8375), and what routers call theirs.
-const LOCAL_DOMAINS: [&str; 7] =
-    ["local", "lan", "home.arpa", "localdomain", "localhost", "internal", "home"];
 
 /// Whom a notice goes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,24 +32,12 @@ pub fn destination(reverse_path: &[u8], config: &Config) -> Destination {
     }
     let at = reverse_path.iter().rposition(|octet| *octet == b'@');
     match (at, &config.admin) {
-        (Some(at), _) if !is_local(&reverse_path[at + 1..], config) => Destination::ReversePath,
+        (Some(at), _) if !is_local_domain(&reverse_path[at + 1..], &config.hostname) => {
+            Destination::ReversePath
+        }
         (_, Some(_)) => Destination::Admin,
         (_, None) => Destination::Nowhere("its reverse-path is local and \"admin\" is not set"),
     }
-}
-
-/// True for a domain that the smarthost can't send to: ours, one without a dot, an address, a site's own.
-fn is_local(domain: &[u8], config: &Config) -> bool {
-    let ends_in = |name: &str| {
-        let start = domain.len().checked_sub(name.len());
-        start.is_some_and(|start| {
-            domain[start..].eq_ignore_ascii_case(name.as_bytes()) && (start == 0 || domain[start - 1] == b'.')
-        })
-    };
-    domain.starts_with(b"[")
-        || !domain.contains(&b'.')
-        || domain.eq_ignore_ascii_case(config.hostname.as_bytes())
-        || LOCAL_DOMAINS.into_iter().any(ends_in)
 }
 
 /// How many notices have gone out in this hour of the queue clock.

@@ -2,18 +2,15 @@
 //! that has no header section (RFC 6409 8, RFC 5322 3.6).
 //!
 //! Fields that are missing are set at the end of the header section. Nothing that is there is changed. Mail
-//! that has a Received field was submitted elsewhere and stays as it is.
-//!
-//! The header section is read as it comes: only the start of a line, as long as it may be a field's name, is
-//! held back.
+//! that has a Received field was submitted elsewhere and stays as it is. While nobody has set the clock a
+//! missing Date is left to the message's way out, when the time may be known.
 
 use core::fmt;
 
 use crate::limits::{DOMAIN_OCTETS_MAX, PATH_OCTETS_MAX};
 use crate::smtp::date::{DATE_OCTETS, Date};
+use crate::smtp::header::{HeaderSection, Names, Part};
 
-/// Octets of a field's name, with its colon, that is taken for one; RFC 5322 knows none of more than 30.
-const NAME_OCTETS_MAX: usize = 78;
 /// Octets that the added fields take at most.
 pub(super) const FIELDS_OCTETS_MAX: usize = "Date: \r\n".len()
     + DATE_OCTETS
@@ -29,23 +26,11 @@ const ID_OCTETS_MAX: usize = "ffffffff-ffffffff".len();
 /// The header section of one message on its way in.
 #[derive(Debug)]
 pub(super) struct Header {
-    place: Place,
-    held: heapless::Vec<u8, NAME_OCTETS_MAX>,
+    /// None: nobody wants it read.
+    section: Option<HeaderSection>,
     lacks: Lacks,
-    has_field: bool,
     is_relayed: bool,
     was_completed: bool,
-}
-
-/// Where the next octet stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
-    /// At the start of a line, or in what may be a field's name; what is held back is in front of it.
-    Name,
-    /// In a field, behind its name.
-    Field,
-    /// Behind the header section; or nobody wants it read.
-    Body,
 }
 
 /// The fields that a message lacks.
@@ -69,12 +54,10 @@ pub(super) enum Piece<'a> {
 
 impl Header {
     /// The header section of a message that is completed, or not.
-    pub(super) const fn new(is_completed: bool) -> Self {
+    pub(super) fn new(is_completed: bool) -> Self {
         Self {
-            place: if is_completed { Place::Name } else { Place::Body },
-            held: heapless::Vec::new(),
+            section: is_completed.then(|| HeaderSection::new(Names::Usual)),
             lacks: Lacks { date: true, message_id: true, from: true, separator: false },
-            has_field: false,
             is_relayed: false,
             was_completed: false,
         }
@@ -87,94 +70,49 @@ impl Header {
 
     /// Takes a run of the message and gives what is to be stored, in order.
     pub(super) fn take(&mut self, run: &[u8], store: &mut impl FnMut(Piece)) {
+        let Some(mut section) = self.section.take() else { return store(Piece::Octets(run)) };
         let mut rest = run;
-        while !rest.is_empty() {
-            let taken = match self.place {
-                Place::Body => {
-                    store(Piece::Octets(rest));
-                    return;
-                }
-                Place::Field => {
-                    let end = rest.iter().position(|&octet| octet == b'\n').map(|at| at + 1);
-                    if end.is_some() {
-                        self.place = Place::Name;
-                    }
-                    let taken = end.unwrap_or(rest.len());
-                    store(Piece::Octets(&rest[..taken]));
-                    taken
-                }
-                Place::Name => self.name(rest[0], store),
-            };
+        loop {
+            let (taken, part) = section.next(rest);
             rest = &rest[taken..];
+            let Some(part) = part else { break };
+            self.part(part, store);
         }
+        self.section = Some(section);
     }
 
     /// The message ends.
     pub(super) fn end(&mut self, store: &mut impl FnMut(Piece)) {
-        if self.place != Place::Body {
-            self.end_section(false, store);
+        let Some(mut section) = self.section.take() else { return };
+        while let Some(part) = section.end() {
+            self.part(part, store);
         }
     }
 
-    /// One octet of what may be a name: how many octets were taken.
-    fn name(&mut self, octet: u8, store: &mut impl FnMut(Piece)) -> usize {
-        let is_start = self.held.is_empty();
-        let is_behind_space = matches!(self.held.last(), Some(b' ' | b'\t'));
-        match octet {
-            b'\r' if is_start => {
-                self.end_section(false, store);
-                return 0;
+    fn part(&mut self, part: Part<'_>, store: &mut impl FnMut(Piece)) {
+        match part {
+            Part::Name(name) => {
+                self.field(name.trim_ascii_end());
+                store(Piece::Octets(name));
             }
-            b' ' | b'\t' if is_start && self.has_field => {
-                self.place = Place::Field;
-                return 0;
-            }
-            b':' if !is_start => {
-                self.field();
-                store(Piece::Octets(&self.held));
-                self.held.clear();
-                self.place = Place::Field;
-                return 0;
-            }
-            b' ' | b'\t' if !is_start => {}
-            // Every registered name begins with a letter; a line that begins with a time of day is text.
-            b'!'..=b'~'
-                if !is_behind_space && (octet.is_ascii_alphabetic() || !is_start && octet != b':') => {}
-            _ => {
-                self.end_section(true, store);
-                return 0;
+            Part::Field(octets) | Part::Body(octets) => store(Piece::Octets(octets)),
+            Part::End { is_unparted } => {
+                let lacks = Lacks { separator: is_unparted, ..self.lacks };
+                let lacks_any = lacks.date || lacks.message_id || lacks.from || lacks.separator;
+                if lacks_any && !self.is_relayed {
+                    self.was_completed = true;
+                    store(Piece::Fields(lacks));
+                }
             }
         }
-        if self.held.push(octet).is_err() {
-            self.end_section(true, store);
-            return 0;
-        }
-        1
     }
 
-    /// A field begins, whose name is held.
-    fn field(&mut self) {
-        let is = |name: &[u8]| self.held.trim_ascii_end().eq_ignore_ascii_case(name);
+    fn field(&mut self, name: &[u8]) {
+        let is = |other: &[u8]| name.eq_ignore_ascii_case(other);
         self.lacks.date &= !is(b"Date");
         self.lacks.message_id &= !is(b"Message-ID");
         self.lacks.from &= !is(b"From");
         self.is_relayed |= is(b"Received");
-        self.has_field = true;
-    }
-
-    /// What comes next is body, which an empty line must part from the fields.
-    fn end_section(&mut self, is_unparted: bool, store: &mut impl FnMut(Piece)) {
-        self.place = Place::Body;
-        let lacks = Lacks { separator: is_unparted, ..self.lacks };
-        let lacks_any = lacks.date || lacks.message_id || lacks.from || lacks.separator;
-        if lacks_any && !self.is_relayed {
-            self.was_completed = true;
-            store(Piece::Fields(lacks));
-        }
-        if !self.held.is_empty() {
-            store(Piece::Octets(&self.held));
-            self.held.clear();
-        }
     }
 }
 
@@ -263,7 +201,7 @@ mod tests {
         assert_eq!(completed("12:30 alarm\r\n"), "[DMF]\r\n12:30 alarm\r\n");
         assert_eq!(completed("From me Mon\r\nDate: x\r\n"), "[DMF]\r\nFrom me Mon\r\nDate: x\r\n");
         assert_eq!(completed("Subject: x\r\ndisk full\r\n"), "Subject: x\r\n[DMF]\r\ndisk full\r\n");
-        let long = format!("{}: x\r\n", "n".repeat(NAME_OCTETS_MAX + 1));
+        let long = format!("{}: x\r\n", "n".repeat(79));
         assert_eq!(completed(&long), format!("[DMF]\r\n{long}"));
     }
 

@@ -9,6 +9,7 @@ use super::data::{Data, Sink, Subject, message_refusal};
 use super::session::{Committing, Session, State, Turn};
 use super::submission::FIELDS_OCTETS_MAX;
 use crate::buffer::Buffer;
+use crate::config::Config;
 use crate::limits::{PATH_OCTETS_MAX, RECIPIENTS};
 use crate::smtp::command::{Bdat, Body, Mail, Rcpt, Service};
 use crate::smtp::quirk::Quirk;
@@ -64,6 +65,7 @@ impl Session {
             reverse_path,
             body_is_8bit: mail.body == Some(Body::EightBitMime),
             utf8: mail.utf8,
+            is_submission: self.is_completed(turn.config),
             ret: mail.ret.unwrap_or_default(),
             envid: mail.envid.unwrap_or_default(),
         };
@@ -200,14 +202,19 @@ impl Session {
         }
     }
 
+    /// What a message of this client lacks is added (SUB-b).
+    fn is_completed(&self, config: &Config) -> bool {
+        self.peer.is_local()
+            || config.quirks.tolerated.contains(Quirk::MissingFields) && self.may_relay(config)
+    }
+
     fn mail_data<D>(&self, transaction: Transaction, turn: &Turn<D>) -> Data {
         let subject = Subject {
             draft: transaction.draft,
             recipients: transaction.recipients,
             reverse_path: transaction.reverse_path,
             arrival: transaction.arrival,
-            is_completed: self.peer.is_local()
-                || turn.config.quirks.tolerated.contains(Quirk::MissingFields) && self.may_relay(turn.config),
+            is_completed: self.is_completed(turn.config),
         };
         Data::new(subject, turn.now.instant, turn.config)
     }

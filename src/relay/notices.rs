@@ -23,7 +23,7 @@ impl<D: Device> Relay<D> {
     pub(super) fn begin_notice(&mut self, now: &Now, at: usize, message: MessageIndex) -> Result<(), Damage> {
         let id = self.spool.facts(message).id;
         let session = &mut self.senders[at].session;
-        let subject = session.open_notice(message, &mut self.spool)?;
+        let subject = session.open_notice(message, now, &mut self.spool)?;
         let destination = match subject.recipients {
             0 => Destination::Nowhere("nobody asked for it"),
             _ => queue::destination(subject.reverse_path, &self.config),
@@ -80,7 +80,7 @@ impl<D: Device> Relay<D> {
                     None => log::warn!("bounce-deferred id={id} to={told} next-try={next_try_s}s"),
                 }
             } else {
-                self.queue.put_back_notice(message);
+                self.queue.put_back_notice(message, facts.waiting > 0);
             }
             return Ok(());
         }
@@ -111,7 +111,7 @@ impl<D: Device> Relay<D> {
         match settled {
             Settled::Removed | Settled::SetAside => self.queue.remove(message),
             Settled::Waiting | Settled::Failed => {
-                let due = self.queue.defer(message, facts.accepted, tick, retry, &mut self.jitter);
+                let due = self.queue.resume(message);
                 log::info!("waiting id={id} next-try={}s", due.since(tick).0 / 1000);
             }
         }

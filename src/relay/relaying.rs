@@ -119,13 +119,15 @@ impl<D: Device> Relay<D> {
         match settled {
             Settled::Removed | Settled::SetAside => self.queue.remove(message),
             Settled::Failed => self.queue.push_notice(message),
-            Settled::Waiting if is_tried && self.spool.facts(message).owed > 0 => {
-                self.queue.push_notice(message);
-            }
             Settled::Waiting if is_held => self.queue.put_behind(message, false),
             Settled::Waiting if is_tried || attempt.has_sent_mail_data => {
-                self.queue.defer(message, facts.accepted, tick, &self.config.retry, &mut self.jitter);
-                next_try = self.queue.due_of(message).map(|due| due.since(tick));
+                let (accepted, retry, jitter) = (facts.accepted, &self.config.retry, &mut self.jitter);
+                let due = if is_tried && self.spool.facts(message).owed > 0 {
+                    self.queue.defer_behind_notice(message, accepted, tick, retry, jitter)
+                } else {
+                    self.queue.defer(message, accepted, tick, retry, jitter)
+                };
+                next_try = Some(due.since(tick));
             }
             Settled::Waiting => self.queue.put_back(message),
         }
@@ -271,7 +273,7 @@ fn log_result(id: crate::spool::MessageId, attempt: &Attempt<'_>, next_try: Opti
             reply.code,
             reply.text.escape_ascii()
         ),
-        // Given up, or to be tried behind a notice.
+        // Given up, or the route failed behind it.
         (Some(reply), None) => {
             log::warn!("deferred id={id} reply=\"{} {}\"", reply.code, reply.text.escape_ascii());
         }

@@ -1,8 +1,9 @@
 //! How a session ends: asked to, by a fault, by silence, or because the connection is gone (RFC 5321
 //! 4.1.1.10, 3.8).
 //!
-//! Invariant: what is written last can be taken neither for mail data nor for its end, and is not in plain
-//! where TLS was to be.
+//! Invariant: what is written last can be taken neither for mail data nor for its end, is not in plain where
+//! TLS was to be, and goes where a command may go: QUIT waits for the replies before it, but in a group (RFC
+//! 2920 3.1). Where it may not go the connection ends without it.
 use super::attempt::{Ending, kept};
 use super::auth::Exchange;
 use super::session::{Session, State, Stop};
@@ -104,7 +105,7 @@ impl Session {
         Next::Close
     }
 
-    /// Says QUIT where it can't be taken for mail data, and is done.
+    /// Says QUIT where it may be said, and is done.
     fn leave(&mut self, output: &mut Buffer<'_>) {
         match self.state {
             // What isn't sent yet of the mail data must not arrive: its end would be an order to deliver.
@@ -114,6 +115,9 @@ impl Session {
             State::Transaction(transaction) if transaction.is_data_awaited() => {}
             // Behind half a line it would be the rest of it.
             State::Auth if !self.login.as_ref().is_some_and(Exchange::is_written) => output.clear(),
+            // Nothing goes in plain behind STARTTLS (SEC-tls-c).
+            State::Handshake { .. } => output.clear(),
+            _ if self.replies_awaited > 0 && !self.is_in_group() => {}
             State::Greeting
             | State::Hello { .. }
             | State::StartTls { .. }
@@ -126,11 +130,15 @@ impl Session {
                     output.append(b"QUIT\r\n");
                 }
             }
-            // Nothing goes in plain behind STARTTLS (SEC-tls-c).
-            State::Handshake { .. } => output.clear(),
             State::Closed | State::Quit => {}
         }
         self.login = None;
         self.state = State::Closed;
+    }
+
+    /// True when a command may follow the one before though that is not answered; EHLO, STARTTLS and AUTH end
+    /// their group.
+    fn is_in_group(&self) -> bool {
+        self.extensions.pipelining && matches!(self.state, State::Transaction(_) | State::Verdict { .. })
     }
 }

@@ -6,15 +6,21 @@
 //! data, so that the smarthost throws away what it got.
 use core::fmt::{self, Write as _};
 
+use super::rewriting::{GIVEN_OCTETS_MAX, Rewriting, TAKEN_OCTETS_MAX, Wanted};
 use super::session::{Session, State, Stop};
 use super::{Fault, report};
 use crate::buffer::Buffer;
 use crate::config::Config;
+use crate::limits::SENDER_OUTPUT_OCTETS;
 use crate::smtp::reply_reader::Severity;
 use crate::smtp::stuffing::Stuffing;
 use crate::smtp::trace::{RECEIVED_OCTETS_MAX, Received};
-use crate::spool::{Device, Envelope, MessageId, Store};
-use crate::time::Duration;
+use crate::spool::{Device, Envelope, MessageId, MessageIndex, Store};
+use crate::time::{Duration, Now, Wall};
+
+/// Room that a step through a header section needs: each octet that was taken may be a dot, to be doubled.
+const HEADER_ROOM: usize = GIVEN_OCTETS_MAX + TAKEN_OCTETS_MAX;
+const _: () = assert!(SENDER_OUTPUT_OCTETS >= HEADER_ROOM);
 
 /// What is to be written next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +28,8 @@ enum Step {
     Trace,
     /// The message is a notice.
     Notice(report::Step),
+    /// A header section that changes.
+    Header,
     Message,
     End,
 }
@@ -71,12 +79,25 @@ impl Session {
             while self.mail.next_recipient(spool)?.is_some() {}
             write!(output, "{}", trace(&self.envelope, config, self.record.id))
                 .expect("the room of the longest trace field was there");
-            mail_data.step = Step::Message;
+            self.rewriting = Rewriting::new();
+            mail_data.step = if self.is_rewritten { Step::Header } else { Step::Message };
         }
         if let Step::Notice(step) = mail_data.step {
             // Each of its lines is whole, and no dot leads one that is not doubled: what is left is the end.
             let step = self.write_notice(step, config, output, spool)?;
             mail_data.step = if step == report::Step::Done { Step::End } else { Step::Notice(step) };
+        }
+        while mail_data.step == Step::Header && output.room() >= HEADER_ROOM {
+            let wanted = Wanted::of(&self.envelope, self.date_unix_s, config);
+            let octets = self.mail.mail_data(spool)?;
+            let taken = self.rewriting.next(&wanted, octets, &mut |given| {
+                let appended = mail_data.stuffing.append(given, output);
+                assert_eq!(appended, given.len(), "the room of all that is given was there");
+            });
+            self.mail.consume(taken);
+            if self.rewriting.is_over() {
+                mail_data.step = Step::Message;
+            }
         }
         if mail_data.step == Step::Message && output.room() > output.len() {
             loop {
@@ -93,6 +114,7 @@ impl Session {
             }
         }
         let has_ended = mail_data.step == Step::End && mail_data.stuffing.end(output);
+        self.replies_awaited += u16::from(has_ended);
         self.state = if has_ended {
             State::Verdict { is_void: mail_data.is_void }
         } else {
@@ -128,6 +150,22 @@ impl Session {
         }
         self.refuse_accepted(code, severity)?;
         Err(Stop::RefusedEarly)
+    }
+}
+
+impl Session {
+    /// Finds out when the message that was just opened came. While nobody had set the clock it has a place in
+    /// the queue's time only, which the wall time of now puts right.
+    pub(super) fn date_arrival<D: Device>(&mut self, message: MessageIndex, now: &Now, spool: &Store<D>) {
+        let arrival = &mut self.envelope.arrival;
+        self.date_unix_s = None;
+        if !arrival.is_trusted && now.wall.is_trusted {
+            let age = spool.tick(now.instant).since(spool.facts(message).accepted);
+            let unix_s = now.wall.unix_s.saturating_sub(age.0 / 1000);
+            *arrival = Wall { unix_s, is_trusted: true };
+            self.date_unix_s = self.envelope.is_submission.then_some(unix_s);
+        }
+        self.arrival = self.envelope.arrival;
     }
 }
 

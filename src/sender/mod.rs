@@ -15,6 +15,7 @@ mod opening;
 mod pacing;
 mod reason;
 mod report;
+mod rewriting;
 mod route;
 mod session;
 mod tls;

@@ -3,8 +3,8 @@
 //!
 //! A notice is no message of the spool: it is rendered from the original and what its head keeps of its
 //! recipients, piece by piece as the output has room. The reverse-path is null; where the smarthost refuses
-//! that, it is `admin`. From MAIL to the last reply a notice takes the same way as a message; how it is laid
-//! out stands in `report.rs`.
+//! that, it is `sender.envelope`, else `admin`. From MAIL to the last reply a notice takes the same way as a
+//! message; how it is laid out stands in `report.rs`.
 use super::attempt::Fate;
 use super::report::{HeaderSection, MessageIdField, PIECE_OCTETS_MAX, Report, Step};
 use super::session::{Session, State, Stop};
@@ -41,9 +41,9 @@ pub struct Subject<'a> {
 pub(super) struct Notice {
     to: Addressee,
     /// The null reverse-path was refused.
-    is_from_admin: bool,
+    has_reverse_path: bool,
     /// There is another reverse-path than the null one.
-    may_be_from_admin: bool,
+    may_have_reverse_path: bool,
     /// When it was begun.
     unix_s: u64,
     /// One of the recipients failed; else all were relayed.
@@ -53,8 +53,8 @@ pub(super) struct Notice {
 impl Notice {
     pub(super) const NONE: Self = Self {
         to: Addressee::ReversePath,
-        is_from_admin: false,
-        may_be_from_admin: false,
+        has_reverse_path: false,
+        may_have_reverse_path: false,
         unix_s: 0,
         is_of_failure: false,
     };
@@ -66,10 +66,12 @@ impl Session {
     pub fn open_notice<D: Device>(
         &mut self,
         message: MessageIndex,
+        now: &Now,
         spool: &mut Store<D>,
     ) -> Result<Subject<'_>, Damage> {
         assert!(self.is_ready());
         self.envelope = self.mail.open(spool, message)?;
+        self.date_arrival(message, now, spool);
         self.record.begin(message, &spool.facts(message), Some(Fate::Waiting), spool)?;
         self.notice = Notice::NONE;
         let mut recipients = 0;
@@ -96,7 +98,7 @@ impl Session {
     /// Begins to send the notice that was opened; go on with [`Session::advance`].
     pub fn begin_notice(&mut self, to: Addressee, now: &Now, config: &Config) {
         self.notice.to = to;
-        self.notice.may_be_from_admin = config.admin.is_some();
+        self.notice.may_have_reverse_path = !reverse_path(config).is_empty();
         self.notice.unix_s = now.wall.unix_s;
         self.recipients_max = 1;
         if !is_sendable(self.addressee(config), false) {
@@ -134,8 +136,8 @@ impl Session {
     /// MAIL for the notice.
     pub(super) fn write_notice_mail(&self, config: &Config, output: &mut Buffer<'_>) {
         output.append(b"MAIL FROM:<");
-        if self.notice.is_from_admin {
-            output.append(admin(config));
+        if self.notice.has_reverse_path {
+            output.append(reverse_path(config));
         }
         output.append(b">");
         if self.extensions.eight_bit_mime {
@@ -148,7 +150,7 @@ impl Session {
     pub(super) fn write_notice_recipient(&mut self, config: &Config, output: &mut Buffer<'_>) {
         output.append(b"RCPT TO:<");
         output.append(self.addressee(config));
-        let is_told_to_be_quiet = self.notice.is_from_admin && self.extensions.dsn;
+        let is_told_to_be_quiet = self.notice.has_reverse_path && self.extensions.dsn;
         output.append(if is_told_to_be_quiet { b"> NOTIFY=NEVER\r\n" } else { b">\r\n" });
         self.record.ask(0, false);
     }
@@ -156,9 +158,10 @@ impl Session {
     /// MAIL with the null reverse-path was refused for good: true when the notice is to be tried once more,
     /// from another one.
     pub(super) fn falls_back(&mut self) -> bool {
-        let may = self.record.is_notice() && self.notice.may_be_from_admin && !self.notice.is_from_admin;
+        let may =
+            self.record.is_notice() && self.notice.may_have_reverse_path && !self.notice.has_reverse_path;
         if may {
-            self.notice.is_from_admin = true;
+            self.notice.has_reverse_path = true;
             self.record.try_again();
         }
         may
@@ -256,4 +259,9 @@ impl Session {
 
 fn admin(config: &Config) -> &[u8] {
     config.admin.as_deref().map_or(b"", str::as_bytes)
+}
+
+/// What a notice leaves with where the null reverse-path is refused; empty: there is none.
+fn reverse_path(config: &Config) -> &[u8] {
+    config.sender_envelope.as_deref().map_or_else(|| admin(config), str::as_bytes)
 }

@@ -82,6 +82,7 @@ impl Session {
                 .expect("an address literal is shorter than a command");
         }
         output.append(b"\r\n");
+        self.replies_awaited += 1;
         self.state = State::Hello { is_helo, is_written: true };
         true
     }
@@ -111,6 +112,7 @@ impl Session {
             return false;
         }
         output.append(b"STARTTLS\r\n");
+        self.replies_awaited += 1;
         self.state = State::StartTls { is_written: true };
         true
     }
@@ -124,7 +126,10 @@ impl Session {
     }
 
     pub(super) fn write_login(&mut self, output: &mut Buffer<'_>) -> bool {
-        self.login.as_mut().is_some_and(|login| login.write(output))
+        let Some(login) = &mut self.login else { return false };
+        let has_written = login.write(output);
+        self.replies_awaited += u16::from(has_written && login.is_written());
+        has_written
     }
 
     pub(super) fn login_reply(&mut self, severity: Severity) -> Result<(), Stop> {

@@ -73,7 +73,10 @@ impl Report<'_> {
         let mut lines = Lines { output, column: 0, fold: "\r\n " };
         lines.begin("From:");
         lines.words(b"Mail relay");
-        lines.word(format_args!("<MAILER-DAEMON@{hostname}>"));
+        match &self.config.sender_header_from {
+            Some(address) => lines.around("<", address.bytes(), ">"),
+            None => lines.word(format_args!("<MAILER-DAEMON@{hostname}>")),
+        }
         lines.end();
         lines.begin("To:");
         lines.around("<", self.to.iter().copied(), ">");

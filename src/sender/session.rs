@@ -22,8 +22,9 @@ use super::attempt::{Attempt, Ending, Record};
 use super::auth::{self, Exchange};
 use super::extensions::Extensions;
 use super::faults::{Hits, Stage};
-use super::mail_data::{MailData, octets, trace};
+use super::mail_data::MailData;
 use super::notice::Notice;
+use super::rewriting::Rewriting;
 use super::transaction::Transaction;
 use super::{Fault, TlsFault};
 use crate::buffer::Buffer;
@@ -34,7 +35,7 @@ use crate::smtp::reply_reader::{ReplyLine, ReplyReader, Severity};
 use crate::smtp::trace::Origin;
 use crate::smtp::trace::RECEIVED_OCTETS_MAX;
 use crate::spool::{Damage, Device, Envelope, KeptReply, MessageIndex, Protocol, Reader, Store};
-use crate::time::{Duration, Instant, Now};
+use crate::time::{Duration, Instant, Now, Wall};
 
 /// Room that must be in the output before a command is written; no command is longer: RFC 5321 4.5.3.1.4, and
 /// what RFC 3461 4 adds to RCPT.
@@ -116,6 +117,9 @@ pub struct Session {
     pub(super) deadline: Instant,
     /// Octets in the output after the last call: fewer now means that the smarthost has taken some.
     unsent: usize,
+    /// Replies that are still to come, the greeting among them: one for each command, and for the end of mail
+    /// data.
+    pub(super) replies_awaited: u16,
     pub(super) local: IpAddr,
     /// Which of the configured smarthosts the connection goes, or went, to.
     smarthost: usize,
@@ -138,8 +142,15 @@ pub struct Session {
     pub(super) record: Record,
     pub(super) envelope: Envelope,
     pub(super) mail: Reader,
-    /// Octets of the Received field that comes on top of the message.
-    pub(super) trace_octets: u64,
+    /// Octets of the mail data as it leaves, before transparency (RFC 1870 5).
+    pub(super) octets: u64,
+    /// When the message under way came, as far as that is known now.
+    pub(super) arrival: Wall,
+    /// Of a Date that it may lack.
+    pub(super) date_unix_s: Option<u64>,
+    /// Its header section changes on its way out.
+    pub(super) is_rewritten: bool,
+    pub(super) rewriting: Rewriting,
     /// Recipients that the smarthost takes in one transaction, as far as this message has shown.
     pub(super) recipients_max: u16,
     pub(super) notice: Notice,
@@ -159,6 +170,7 @@ impl Session {
             state: State::Closed,
             deadline: Instant::default(),
             unsent: 0,
+            replies_awaited: 0,
             local: nowhere,
             smarthost: 0,
             replies: ReplyReader::new(),
@@ -176,15 +188,20 @@ impl Session {
                 client: Origin::NOWHERE,
                 client_name: heapless::Vec::new(),
                 protocol: Protocol::Smtp,
-                arrival: crate::time::Wall { unix_s: 0, is_trusted: false },
+                arrival: Wall { unix_s: 0, is_trusted: false },
                 reverse_path: heapless::Vec::new(),
                 body_is_8bit: false,
                 utf8: false,
+                is_submission: false,
                 ret: 0,
                 envid: heapless::Vec::new(),
             },
             mail: Reader::new(),
-            trace_octets: 0,
+            octets: 0,
+            arrival: Wall { unix_s: 0, is_trusted: false },
+            date_unix_s: None,
+            is_rewritten: false,
+            rewriting: Rewriting::new(),
             recipients_max: 0,
             notice: Notice::NONE,
         }
@@ -197,6 +214,7 @@ impl Session {
         self.local = local.to_canonical();
         self.smarthost = smarthost;
         self.unsent = 0;
+        self.replies_awaited = 1;
         self.replies.reset();
         self.extensions = Extensions::default();
         self.is_tls = false;
@@ -294,12 +312,15 @@ impl Session {
         spool: &mut Store<D>,
     ) -> Result<(), Damage> {
         assert!(self.is_ready());
-        let envelope = self.mail.open(spool, message)?;
+        self.envelope = self.mail.open(spool, message)?;
+        self.date_arrival(message, now, spool);
         self.record.begin(message, &spool.facts(message), None, spool)?;
-        self.envelope = envelope;
         self.recipients_max = Transaction::RECIPIENTS_MAX;
-        self.trace_octets = octets(&trace(&self.envelope, config, self.record.id));
-        self.refuse_unsendable();
+        if let Err(damage) = self.measure(config, spool) {
+            self.record.forget();
+            return Err(damage);
+        }
+        self.refuse_unsendable(config);
         if self.record.has_more() {
             self.state = State::Transaction(Transaction::first(self.is_reset_owed));
             self.arm(now);
@@ -366,6 +387,8 @@ impl Session {
     fn reply(&mut self, config: &Config) -> Result<(), Stop> {
         let code = self.replies.code();
         let severity = self.replies.severity();
+        // 421 and the refusal of mail data that is under way come unasked too.
+        self.replies_awaited = self.replies_awaited.saturating_sub(1);
         if code == 421 {
             return Err(self.closed_by_reply());
         }

@@ -106,16 +106,15 @@ impl Transaction {
 
 impl Session {
     /// Fails what can't be sent to this smarthost at all, before a command is written.
-    pub(super) fn refuse_unsendable(&mut self) {
+    pub(super) fn refuse_unsendable(&mut self, config: &Config) {
         let offered = &self.extensions;
-        let octets = self.octets();
         let reason = if self.envelope.utf8 && !offered.smtputf8 {
             NO_SMTPUTF8
-        } else if !is_sendable(&self.envelope.reverse_path, self.envelope.utf8) {
+        } else if !is_sendable(self.reverse_path(config), self.envelope.utf8) {
             REVERSE_PATH
         } else if self.envelope.body_is_8bit && !offered.eight_bit_mime {
             NO_8BITMIME
-        } else if offered.size_max != 0 && octets > offered.size_max {
+        } else if offered.size_max != 0 && self.octets > offered.size_max {
             TOO_LARGE
         } else {
             return;
@@ -140,11 +139,13 @@ impl Session {
             match transaction.step {
                 Step::Open => {
                     self.envelope = self.mail.open(spool, self.record.message)?;
+                    self.envelope.arrival = self.arrival;
                     self.record.begin_transaction();
                     transaction.step = Transaction::first(self.is_reset_owed).step;
                 }
                 Step::Rset => {
                     output.append(b"RSET\r\n");
+                    self.replies_awaited += 1;
                     transaction.is_rset_awaited = true;
                     transaction.step = Step::Mail;
                 }
@@ -152,14 +153,16 @@ impl Session {
                     if self.record.is_notice() {
                         self.write_notice_mail(config, output);
                     } else {
-                        self.write_mail(output);
+                        self.write_mail(config, output);
                     }
+                    self.replies_awaited += 1;
                     transaction.is_mail_awaited = true;
                     transaction.step = Step::Recipients;
                 }
                 Step::Recipients if self.record.is_notice() => {
                     if !transaction.is_refused {
                         self.write_notice_recipient(config, output);
+                        self.replies_awaited += 1;
                         transaction.asked = 1;
                         transaction.recipients_awaited = 1;
                     }
@@ -174,6 +177,7 @@ impl Session {
                     let is_for_nobody = transaction.accepted == 0 && !transaction.is_awaiting();
                     if !transaction.is_refused && transaction.asked > 0 && !is_for_nobody {
                         output.append(b"DATA\r\n");
+                        self.replies_awaited += 1;
                         transaction.is_data_awaited = true;
                     }
                     transaction.step = Step::Wait;
@@ -185,17 +189,20 @@ impl Session {
         Ok(has_written)
     }
 
-    /// Octets of the mail data as it leaves, before transparency (RFC 1870 5).
-    fn octets(&self) -> u64 {
-        self.record.octets.saturating_add(self.trace_octets)
+    /// The reverse-path that the message leaves with: of `sender.envelope`, but a null one stays null.
+    fn reverse_path<'a>(&'a self, config: &'a Config) -> &'a [u8] {
+        match &config.sender_envelope {
+            Some(address) if !self.envelope.reverse_path.is_empty() => address.as_bytes(),
+            Some(_) | None => &self.envelope.reverse_path,
+        }
     }
 
-    fn write_mail(&self, output: &mut Buffer<'_>) {
+    fn write_mail(&self, config: &Config, output: &mut Buffer<'_>) {
         output.append(b"MAIL FROM:<");
-        output.append(&self.envelope.reverse_path);
+        output.append(self.reverse_path(config));
         output.append(b">");
         if self.extensions.size {
-            core::fmt::write(output, format_args!(" SIZE={}", self.octets()))
+            core::fmt::write(output, format_args!(" SIZE={}", self.octets))
                 .expect("the room of a command was there");
         }
         if self.envelope.body_is_8bit {
@@ -251,6 +258,7 @@ impl Session {
         // reverse-path.
         let is_to_tell = recipient.notify.wants_success() && !self.extensions.dsn;
         self.record.ask(index, is_to_tell && !self.envelope.reverse_path.is_empty());
+        self.replies_awaited += 1;
         transaction.asked += 1;
         transaction.recipients_awaited += 1;
         Ok(())

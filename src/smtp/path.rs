@@ -17,6 +17,10 @@ use crate::limits::{DOMAIN_OCTETS_MAX, LOCAL_PART_OCTETS_MAX, PATH_OCTETS_MAX};
 /// Octets of one label of a domain (RFC 1035 2.3.4).
 pub const LABEL_OCTETS_MAX: usize = 63;
 
+/// Domains that don't exist outside a site (RFC 6761, RFC 6762, RFC 8375), and what routers call theirs.
+const LOCAL_DOMAINS: [&str; 7] =
+    ["local", "lan", "home.arpa", "localdomain", "localhost", "internal", "home"];
+
 /// Why a path is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PathError {
@@ -219,6 +223,21 @@ pub fn is_postmaster(local_part: &[u8]) -> bool {
 /// True when all of `octets` is a domain (RFC 5321 4.1.2), underscores allowed.
 pub fn is_domain(octets: &[u8]) -> bool {
     domain(octets, Utf8::Refused) == Ok(octets.len())
+}
+
+/// True for a domain to which nobody outside can send: that of `hostname`, one without a dot, an address, a
+/// site's own.
+pub fn is_local_domain(domain: &[u8], hostname: &str) -> bool {
+    let ends_in = |name: &str| {
+        let start = domain.len().checked_sub(name.len());
+        start.is_some_and(|start| {
+            domain[start..].eq_ignore_ascii_case(name.as_bytes()) && (start == 0 || domain[start - 1] == b'.')
+        })
+    };
+    domain.starts_with(b"[")
+        || !domain.contains(&b'.')
+        || domain.eq_ignore_ascii_case(hostname.as_bytes())
+        || LOCAL_DOMAINS.into_iter().any(ends_in)
 }
 
 /// What can stand between angle brackets, behind the source route.

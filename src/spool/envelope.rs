@@ -47,6 +47,8 @@ pub struct Envelope {
     pub body_is_8bit: bool,
     /// SMTPUTF8 was declared (RFC 6531).
     pub utf8: bool,
+    /// It was submitted by a client of ours whose mail is completed (RFC 6409 8).
+    pub is_submission: bool,
     /// RET of RFC 3461 4.3: 0 not given, 1 HDRS, 2 FULL.
     pub ret: u8,
     /// ENVID of RFC 3461 4.4, as received (xtext); empty when not given.
@@ -163,6 +165,7 @@ mod kind {
 const FLAG_8BIT: u8 = 1;
 const FLAG_UTF8: u8 = 2;
 const RET_SHIFT: u8 = 2;
+const FLAG_SUBMISSION: u8 = 16;
 
 /// The records of one envelope, or of one recipient, as they stand in the spool.
 pub(super) type Records = heapless::Vec<u8, { larger(ENVELOPE_OCTETS_MAX, RECORD_OCTETS_MAX) }>;
@@ -232,6 +235,7 @@ impl Envelope {
         push(&mut records, kind::REVERSE_PATH, &[&self.reverse_path]);
         let flags = if self.body_is_8bit { FLAG_8BIT } else { 0 }
             | if self.utf8 { FLAG_UTF8 } else { 0 }
+            | if self.is_submission { FLAG_SUBMISSION } else { 0 }
             | ((self.ret & 3) << RET_SHIFT);
         push(&mut records, kind::FLAGS, &[&[flags]]);
         if !self.envid.is_empty() {
@@ -250,6 +254,7 @@ impl Envelope {
             reverse_path: heapless::Vec::new(),
             body_is_8bit: false,
             utf8: false,
+            is_submission: false,
             ret: 0,
             envid: heapless::Vec::new(),
         }
@@ -277,6 +282,7 @@ impl Envelope {
                 let flags = *octets.first()?;
                 self.body_is_8bit = flags & FLAG_8BIT != 0;
                 self.utf8 = flags & FLAG_UTF8 != 0;
+                self.is_submission = flags & FLAG_SUBMISSION != 0;
                 self.ret = (flags >> RET_SHIFT) & 3;
             }
             kind::ENVID => self.envid = heapless::Vec::from_slice(octets).ok()?,

@@ -164,6 +164,24 @@ fn open_or_make(path: &Path) -> Result<File, OpenError> {
     }
 }
 
+/// Makes the file at `path` if there is none, and gives it to the user `uid` and the group `gid`: for a relay
+/// that is root only until then.
+///
+/// # Errors
+/// It can't be opened or made, or is not a plain file of one name: its folder may be another's, who could
+/// else have any file given away.
+pub fn hand_over(path: &Path, uid: u32, gid: u32) -> Result<(), OpenError> {
+    let file = open_or_make(path)?;
+    let metadata = file.metadata()?;
+    if !metadata.is_file() || metadata.nlink() != 1 {
+        return Err(OpenError::NotAFile);
+    }
+    if (metadata.uid(), metadata.gid()) != (uid, gid) {
+        std::os::unix::fs::fchown(&file, Some(uid), Some(gid))?;
+    }
+    Ok(())
+}
+
 /// Makes the name of `path` itself durable.
 fn sync_folder(path: &Path) -> Result<(), Error> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));

@@ -239,6 +239,7 @@ impl World {
             reverse_path: heapless::Vec::new(),
             body_is_8bit: false,
             utf8: false,
+            is_submission: false,
             ret: 0,
             envid: heapless::Vec::new(),
         };

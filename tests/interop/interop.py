@@ -16,10 +16,12 @@ import secure_smarthosts  # noqa: F401
 import octets  # noqa: F401
 import faults  # noqa: F401
 import notices  # noqa: F401
+import rewriting  # noqa: F401
 import crowd  # noqa: F401
 import stalls  # noqa: F401
 import settings  # noqa: F401
 import process  # noqa: F401
+import privileges  # noqa: F401
 import names  # noqa: F401
 import tiny  # noqa: F401
 import damage  # noqa: F401

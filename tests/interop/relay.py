@@ -20,6 +20,7 @@ class Relay:
         self.folder = world.folder_for(name)
         self.port = free_port()
         self.spool = self.folder / "spool"
+        self.submit = self.folder / "submit.sock"
         self.log_path = self.folder / "log"
         self.config = self.folder / "postern.toml"
         self.binary = binary or world.binary
@@ -46,6 +47,7 @@ class Relay:
             f'[spool]\npath = "{self.spool}"\nsize = "{size}"\n'
             f'[retry]\nfirst = "1s"\nlongest = "5s"\n{retry}'
             f"[quirks]\nmissing_fields = false\n"
+            f'[submit]\npath = "{self.submit}"\n'
             f"{limits}"
         )
         world.stack.callback(self.end)

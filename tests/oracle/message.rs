@@ -26,6 +26,7 @@ pub(crate) fn envelope(number: u32) -> Envelope {
         reverse_path: text(&format!("sender-{number:06}@example.com")),
         body_is_8bit: number.is_multiple_of(5),
         utf8: number.is_multiple_of(7),
+        is_submission: number.is_multiple_of(4),
         ret: (number % 3) as u8,
         envid: text(&format!("ENVID{number:06}")),
     }

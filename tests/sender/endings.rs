@@ -44,10 +44,16 @@ fn places() -> impl Iterator<Item = usize> {
     (0..STEPS.len()).filter(|step| STEPS[*step].starts_with("S:"))
 }
 
-/// The end of a connection behind `steps` steps: with QUIT, but not behind DATA, where it would be mail data
-/// (PIPE-g).
+/// The end of a connection that was answered behind `steps` steps: with QUIT, but not behind DATA, where it
+/// would be mail data (PIPE-g).
 fn end(steps: usize) -> &'static str {
     if (4..=7).contains(&steps) { "close" } else { "C: QUIT\nclose" }
+}
+
+/// The end of one that was not: with QUIT only in a group, which the greeting and EHLO are not of (C-4.3.1-a,
+/// C-4.3.1-b, PIPE-g).
+fn end_unanswered(steps: usize) -> &'static str {
+    if steps == 9 { "C: QUIT\nclose" } else { "close" }
 }
 
 /// What is left of the message: with `fault` where it was begun, unchanged but for what was refused before.
@@ -107,7 +113,7 @@ fn no_reply_at_all_at_each_step() {
     for steps in places() {
         for line in ["150 wait", "650 what", "hello", "", "250-a\\r\\n251 b"] {
             let mut rig = after(steps, 3);
-            rig.play(&format!("S~ {line}\\r\\n\n{}", end(steps)));
+            rig.play(&format!("S~ {line}\\r\\n\n{}", end_unanswered(steps)));
             expect_fault(&mut rig, steps, Fault::Protocol);
         }
     }
@@ -125,9 +131,35 @@ fn silence_at_each_step() {
         let mut rig = after(steps, usize::MAX);
         rig.play(&format!("wait {}", minutes * 60 - 1));
         assert!(!rig.is_closing, "after {steps} steps");
-        rig.play(&format!("wait 1\n{}", end(steps)));
+        rig.play(&format!("wait 1\n{}", end_unanswered(steps)));
         expect_fault(&mut rig, steps, Fault::Timeout);
     }
+}
+
+/// C-4.3.1-a, C-4.3.1-b, PIPE-g: a session that is told to stop says QUIT only where no reply is awaited, or
+/// in a group: not in front of the greeting, nor behind EHLO, nor, without PIPELINING, within a transaction.
+#[test]
+fn a_stop_at_each_step() {
+    for steps in places() {
+        let mut rig = after(steps, usize::MAX);
+        rig.play(&format!("quit\n{}", end_unanswered(steps)));
+        assert_eq!(rig.result().split(' ').next(), Some(if steps < 4 { "none" } else { "Lost" }));
+    }
+    let start = "S: 220 a\nC: EHLO relay.site.example\nS: 250 a";
+    let transaction = [
+        "begin 0\nC: MAIL FROM:<camera@site.example>",
+        "S: 250 ok\nC: RCPT TO:<a@x.example>",
+        "S: 250 ok\nC: DATA",
+        "S: 354 go on\ntrace\nC: Subject: door\nC: \nC: open\nC: .",
+    ];
+    for steps in 1..=transaction.len() {
+        for end in ["quit", "wait 600"] {
+            let mut rig = Rig::new(usize::MAX);
+            rig.message(&envelope(), &["a@x.example"], BODY);
+            rig.play(&format!("{start}\n{}\n{end}\nclose", transaction[..steps].join("\n")));
+        }
+    }
+    Rig::new(usize::MAX).play(&format!("{start}\nquit\nC: QUIT\nS: 221 bye\nclose"));
 }
 
 /// C-4.1.1.10-a: a smarthost that refuses us gets QUIT, and some time to answer it.

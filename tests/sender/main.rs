@@ -6,6 +6,7 @@ mod disk;
 mod endings;
 mod faults;
 mod many;
+mod rewriting;
 mod rig;
 mod security;
 mod smarthost;

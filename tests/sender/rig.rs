@@ -10,6 +10,7 @@
 //! | `S~ x` | the smarthost writes `x` as it stands, with `\n` and `\r` for octets |
 //! | `begin N` | the session is ready, and begins message N |
 //! | `wait N` | N seconds go by; a deadline that they reach expires |
+//! | `quit` | the session is told to stop |
 //! | `lost` | the connection breaks |
 //! | `close` | the session has asked for the end of the connection |
 //! | `tls` | the session wants TLS, and gets it |
@@ -43,6 +44,7 @@ pub(crate) fn envelope() -> Envelope {
         reverse_path: heapless::Vec::from_slice(b"camera@site.example").expect("a short path"),
         body_is_8bit: false,
         utf8: false,
+        is_submission: false,
         ret: 0,
         envid: heapless::Vec::new(),
     }
@@ -211,6 +213,12 @@ impl Rig {
         }
     }
 
+    fn quit(&mut self) {
+        let mut output = Buffer::new(&mut self.output.0, &mut self.output.1);
+        self.is_closing |= self.session.quit(&self.now, &mut output) == Next::Close;
+        self.turn();
+    }
+
     /// The finished attempt in a line: its ending, a letter for each recipient (`D`elivered, `F`ailed and
     /// which reply, `w`aiting), the replies kept, and the deferral behind `later`; recorded.
     pub(crate) fn result(&mut self) -> String {
@@ -312,6 +320,7 @@ impl Rig {
             match step {
                 "" => {}
                 "trace" => self.trace(place),
+                "quit" => self.quit(),
                 "lost" => {
                     nothing_left(&self.written);
                     self.session.lost();

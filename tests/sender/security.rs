@@ -351,11 +351,12 @@ fn each_reply_to_the_login_is_a_fault_of_the_route() {
         ("421 4.3.0 closing", "TooBusy"),
         ("454 4.7.0 Too many login attempts", "Login(TooMany)"),
         ("451 Authentication failed: Maximum credits exceeded", "Quota"),
-        ("999 what?", "Protocol"),
     ] {
         play(LOGIN, &format!("{start}S: {reply}\nC: QUIT\nfault {fault}\nresult none"));
     }
-    play(LOGIN, &format!("{start}wait 300\nC: QUIT\nfault Timeout"));
+    // QUIT waits for a reply, of which this is none (C-4.3.1-b).
+    play(LOGIN, &format!("{start}S: 999 what?\nfault Protocol\nresult none"));
+    play(LOGIN, &format!("{start}wait 300\nfault Timeout"));
     play(LOGIN, &format!("{start}lost\nfault Lost"));
     play(LOGIN, &format!("{HELLO}S: 250 AUTH PLAIN\nno secret\nC: QUIT\nfault Login(Secret(Missing))"));
     play(LOGIN, &format!("{HELLO}S: 250 AUTH PLAIN\nS: 235 welcome\nC: QUIT\nfault Protocol"));

@@ -7,6 +7,7 @@
 //! seed has. A new actor is a file with `wakes_at` and `act`, a line in `world.rs` for each, and its draws in
 //! `swarm.rs`.
 mod clients;
+mod clock;
 #[path = "../disk/mod.rs"]
 mod disk;
 mod driver;

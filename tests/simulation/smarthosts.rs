@@ -41,6 +41,8 @@ pub(crate) struct Smarthost {
     recipients_max: usize,
     /// It says what is no reply: the relay may overlook what comes behind it.
     is_babbling: bool,
+    /// What came last, or the greeting, is to be answered before anything else is sent (RFC 2920 3.1).
+    ends_group: bool,
     /// The relay has closed its end.
     is_given_up: bool,
     state: State,
@@ -71,6 +73,7 @@ impl Smarthost {
             has_8bit: !random.chance(habits.no_8bit),
             recipients_max: limit as usize,
             is_babbling: false,
+            ends_group: true,
             is_given_up: false,
             state: State::Commands,
             input: Vec::new(),
@@ -110,6 +113,7 @@ impl Smarthost {
                 match wire.from_relay.read(now, &mut octets) {
                     Got::Octets(count) if matches!(self.state, State::Silent { .. }) => {
                         trace!("smarthost: is silent to {count} octets");
+                        assert!(self.may_follow(), "PROTOCOL: more comes though nothing was answered");
                     }
                     Got::Octets(count) => {
                         self.input.extend_from_slice(&octets[..count]);
@@ -200,14 +204,13 @@ impl Smarthost {
                         return;
                     };
                     let line: Vec<u8> = self.input.drain(..end + 2).take(end).collect();
-                    // Who gives up waiting says QUIT.
-                    let is_one = self.input.is_empty() && self.replies.is_empty();
-                    let is_farewell = line == b"QUIT" || self.input == b"QUIT\r\n";
-                    assert!(
-                        self.has_pipelining || is_one || is_farewell,
-                        "PROTOCOL: commands are pipelined, though that is not offered"
-                    );
                     let line = String::from_utf8(line).expect("PROTOCOL: octets beyond ASCII in a command");
+                    assert!(
+                        self.replies.is_empty() || self.may_follow(),
+                        "PROTOCOL: {line} comes in front of a reply that it has to wait for"
+                    );
+                    self.ends_group = !["MAIL ", "RCPT ", "RSET"].iter().any(|word| line.starts_with(word));
+                    assert!(self.input.is_empty() || self.may_follow(), "PROTOCOL: more comes behind {line}");
                     self.command(random, now, &line, oracle);
                 }
                 State::Data { is_void } => {
@@ -224,6 +227,11 @@ impl Smarthost {
                     };
                     let data: Vec<u8> = self.input.drain(..end + 3).take(end).collect();
                     self.state = State::Commands;
+                    self.ends_group = false;
+                    assert!(
+                        self.input.is_empty() || self.may_follow(),
+                        "PROTOCOL: more comes behind the dot"
+                    );
                     self.message(random, now, &unstuffed(&data), is_void, oracle);
                 }
                 State::Silent { .. } | State::Over => {
@@ -232,6 +240,11 @@ impl Smarthost {
                 }
             }
         }
+    }
+
+    /// True when the relay may go on before it has read the reply to what came last.
+    fn may_follow(&self) -> bool {
+        self.has_pipelining && !self.ends_group
     }
 
     /// What may come instead of a reply; true when it did.

@@ -119,7 +119,9 @@ impl World {
         }
         self.tell();
         if let Some(relay) = &self.relay {
-            self.tick = (relay.spool().tick(self.clocks().instant), relay.spool().messages().count() > 0);
+            let has_mail = relay.spool().messages().count() > 0;
+            let tick = relay.spool().tick(self.clocks().instant);
+            self.tick = has_mail.then(|| (tick, self.clock_note.lost_max(self.now)));
         }
         self.relay = None;
         self.run += 1;

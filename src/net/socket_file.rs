@@ -1,0 +1,124 @@
+//! A listening socket with a name in the file system.
+//!
+//! A socket that nobody listens on any more, as a crash leaves it, is replaced; one that somebody listens on,
+//! and a file of any other kind, never is. The name goes when the socket goes.
+
+use std::fs::{DirBuilder, Metadata, Permissions};
+use std::io::{Error, ErrorKind};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::net;
+use std::path::{Path, PathBuf};
+
+use mio::net::UnixListener;
+
+/// The socket and its name.
+#[derive(Debug)]
+pub(super) struct SocketFile {
+    /// The socket.
+    pub(super) listener: UnixListener,
+    path: PathBuf,
+    /// Device and inode.
+    place: (u64, u64),
+}
+
+impl SocketFile {
+    /// Listens at `path`, whose folder is made if its own folder is there. `mode` says who may connect.
+    ///
+    /// # Errors
+    /// `AddrInUse`: another process listens there; `AlreadyExists`: it is a file of another kind; or the
+    /// folder can't be had.
+    pub(super) fn open(path: &Path, mode: u32) -> Result<Self, Error> {
+        if let Some(folder) = path.parent() {
+            match DirBuilder::new().mode(0o755).create(folder) {
+                // The process's own mask keeps others out.
+                Ok(()) => std::fs::set_permissions(folder, Permissions::from_mode(0o755))?,
+                Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error),
+                Err(_) => {}
+            }
+        }
+        let listener = match net::UnixListener::bind(path) {
+            Err(error) if error.kind() == ErrorKind::AddrInUse => {
+                remove_stale(path)?;
+                net::UnixListener::bind(path)?
+            }
+            bound => bound?,
+        };
+        listener.set_nonblocking(true)?;
+        let place = place_of(&path.symlink_metadata()?);
+        let socket = Self { listener: UnixListener::from_std(listener), path: path.to_path_buf(), place };
+        std::fs::set_permissions(path, Permissions::from_mode(mode))?;
+        Ok(socket)
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        // What can't be removed stays; the next start replaces it.
+        if self.path.symlink_metadata().is_ok_and(|found| place_of(&found) == self.place) {
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+fn place_of(metadata: &Metadata) -> (u64, u64) {
+    (metadata.dev(), metadata.ino())
+}
+
+fn remove_stale(path: &Path) -> Result<(), Error> {
+    if !path.symlink_metadata()?.file_type().is_socket() {
+        return Err(ErrorKind::AlreadyExists.into());
+    }
+    match net::UnixStream::connect(path) {
+        Err(error) if error.kind() == ErrorKind::ConnectionRefused => std::fs::remove_file(path),
+        Ok(_) | Err(_) => Err(ErrorKind::AddrInUse.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn folder(name: &str) -> PathBuf {
+        let folder = std::env::temp_dir().join(format!("postern-socket-{name}-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&folder);
+        folder
+    }
+
+    fn kind(opened: Result<SocketFile, Error>) -> ErrorKind {
+        opened.map(|_| ()).unwrap_err().kind()
+    }
+
+    #[test]
+    fn a_stale_socket_is_replaced_and_nothing_else() {
+        let folder = folder("stale");
+        let path = folder.join("a.sock");
+        let socket = SocketFile::open(&path, 0o666).unwrap();
+        assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o666);
+        assert_eq!(kind(SocketFile::open(&path, 0o666)), ErrorKind::AddrInUse);
+        drop(socket);
+        assert!(!path.exists());
+        // As a crash leaves it.
+        drop(net::UnixListener::bind(&path).unwrap());
+        assert!(path.exists());
+        drop(SocketFile::open(&path, 0o600).unwrap());
+        std::fs::write(&path, "precious").unwrap();
+        assert_eq!(kind(SocketFile::open(&path, 0o666)), ErrorKind::AlreadyExists);
+        assert_eq!(std::fs::read(&path).unwrap(), b"precious");
+        assert_eq!(kind(SocketFile::open(&folder.join("no/such/a.sock"), 0o666)), ErrorKind::NotFound);
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn the_name_of_a_successor_stays() {
+        let folder = folder("successor");
+        let path = folder.join("a.sock");
+        let first = SocketFile::open(&path, 0o666).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        let second = SocketFile::open(&path, 0o666).unwrap();
+        drop(first);
+        assert!(path.exists());
+        drop(second);
+        assert!(!path.exists());
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+}
