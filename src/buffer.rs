@@ -42,6 +42,11 @@ impl<'a> Buffer<'a> {
         &self.octets[self.window.start as usize..self.window.end as usize]
     }
 
+    /// The octets in use, to be changed in place.
+    pub fn octets_mut(&mut self) -> &mut [u8] {
+        &mut self.octets[self.window.start as usize..self.window.end as usize]
+    }
+
     /// Octets in use.
     pub fn len(&self) -> usize {
         (self.window.end - self.window.start) as usize

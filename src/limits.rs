@@ -88,7 +88,15 @@ pub const BLOCK_BITS: usize = 3;
 /// Octets of one message in the spool's table, at most.
 pub const MESSAGE_ENTRY_OCTETS: usize = 48;
 /// Octets of one message in the queue, at most.
-pub const QUEUE_ENTRY_OCTETS: usize = 25;
+pub const QUEUE_ENTRY_OCTETS: usize = 26;
+/// Different replies that are remembered as the reason why messages wait.
+pub const REPLIES_REMEMBERED: usize = match QUEUED_MESSAGES / 256 {
+    0..4 => 4,
+    64.. => 64,
+    replies => replies,
+};
+/// Octets of one of them, at most.
+pub const REPLY_ENTRY_OCTETS: usize = 288;
 /// Smarthosts that may be configured: the preferred one, and those that stand in for it.
 pub const SMARTHOSTS: usize = 4;
 /// Octets of what is known of the route to one of them, at most.
@@ -122,6 +130,7 @@ pub const RESERVED: &[(&str, usize, usize)] = &[
     ("spool's bits of a block", BLOCK_BITS, SPOOL_BLOCKS.div_ceil(8)),
     ("spool's messages", QUEUED_MESSAGES, MESSAGE_ENTRY_OCTETS),
     ("queue's messages", QUEUED_MESSAGES, QUEUE_ENTRY_OCTETS),
+    ("replies remembered", REPLIES_REMEMBERED, REPLY_ENTRY_OCTETS),
     ("clients' ledger", LEDGER_CLIENTS, LEDGER_CLIENT_OCTETS),
     ("clients' shares", 256, 4),
     ("resolved names", RESOLVED_NAMES, RESOLVED_NAME_OCTETS),

@@ -26,6 +26,7 @@ use crate::time::{Duration, Instant, Now};
 
 mod admin;
 mod clients;
+pub mod control;
 mod notices;
 mod relaying;
 mod routes;

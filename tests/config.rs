@@ -180,7 +180,7 @@ fn unknown_and_misplaced_keys_are_refused() {
         refusal_of_top("admin = \"a@example.com\"\nhostnam = \"router\""),
         "postern.toml:2: hostnam: is not a key of this version; allowed here: hostname, admin, domain, \
          run_as, log, log_to, listen, allow, relay_to, announce, smarthost, spool, retry, limits, quirks, \
-         clock, sender, aliases, submit, users"
+         clock, sender, aliases, control, submit, users"
     );
     assert_eq!(
         refusal_below("[spool]\npath = \"/s\"\nsise = 5"),
@@ -225,7 +225,6 @@ fn what_is_not_built_is_refused() {
     let top = [
         ("log_to = \"syslog\"", "log_to"),
         ("listen = [{ address = \"127.0.0.1:25\", tls = \"starttls\" }]", "listen"),
-        ("control.path = \"/run/c\"", "control"),
         ("listener_tls.key = \"/etc/key\"", "listener_tls"),
     ];
     for (line, key) in top {

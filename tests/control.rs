@@ -1,5 +1,7 @@
 //! What an administrator asks of a running relay, and what it answers.
 
+#[path = "control/answers.rs"]
+mod answers;
 #[path = "control/removal.rs"]
 mod removal;
 #[path = "control/world.rs"]

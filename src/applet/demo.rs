@@ -98,6 +98,8 @@ fn configuration(folder: &Path, smarthost: SocketAddr) -> Result<Config, Failure
          path = {:?}\n\
          size = \"1MiB\"\n\
          volatile = true\n\
+         [control]\n\
+         path = {:?}\n\
          [submit]\n\
          path = {:?}\n\
          [retry]\n\
@@ -106,6 +108,7 @@ fn configuration(folder: &Path, smarthost: SocketAddr) -> Result<Config, Failure
         smarthost.ip(),
         smarthost.port(),
         folder.join("spool"),
+        folder.join("control.sock"),
         folder.join("submit.sock"),
     );
     let refused = |error: crate::config::ConfigError| Failure { code: EXIT_CONFIG, line: error.to_string() };

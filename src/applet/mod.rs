@@ -7,8 +7,10 @@ mod check;
 mod demo;
 mod demo_alert;
 mod demo_sink;
+mod queue;
 mod serve;
 mod stderr_log;
+mod tool;
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -20,6 +22,7 @@ use lexopt::Arg::{Long, Short, Value};
 
 use crate::config::{self, Config};
 use crate::limits;
+use queue::Queue;
 
 /// The demo's sample did not arrive.
 const EXIT_FAILED: u8 = 1;
@@ -34,14 +37,20 @@ const HELP: &str = "\
 postern: a durable SMTP alert relay
 
   postern serve [--config FILE]            relay until SIGTERM
+  postern queue [--json]                   what waits, and why
+  postern queue show ID                    the message
+  postern queue retry [ID]                 try it, or everything, now
+  postern queue remove ID|--all [--yes]    remove it, or everything, unsent
   postern check --offline [--config FILE]  read the configuration only: \"ok\", or what is wrong
   postern limits                           this board's capacities and what they cost
   postern demo [--once]                    a relay and its smarthost, to try; --once: one alert, then end
   postern --version
   postern --help
 
-FILE is /etc/postern.toml unless given. RUST_LOG wins over the file's \"log\".
-Exit codes: 0 done, 1 the demo's alert did not arrive, 64 usage, 74 disk or network, 78 configuration.
+FILE is /etc/postern.toml unless given; \"queue\" takes it too, to find the relay. RUST_LOG wins over the
+file's \"log\".
+Exit codes: 0 done, 1 the demo's alert did not arrive, 64 usage, 65 damaged, 66 no such message, 69 no relay
+is running, 74 disk or network, 75 not yet, 77 not permitted, 78 configuration.
 ";
 
 /// What ends an applet early: its exit code and one line.
@@ -56,6 +65,7 @@ struct Failure {
 enum Applet {
     Serve { config: PathBuf },
     Check { config: PathBuf },
+    Queue(Queue),
     Limits,
     Demo { once: bool },
     Version,
@@ -67,6 +77,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let end = parse(arguments).and_then(|applet| match applet {
         Applet::Serve { config } => serve::run(&config),
         Applet::Check { config } => check::run(&config),
+        Applet::Queue(queue) if queue.is_for_help() => print(HELP),
+        Applet::Queue(queue) => queue.run(),
         Applet::Limits => print(&limits::Table.to_string()),
         Applet::Demo { once } => demo::run(once),
         Applet::Version => {
@@ -118,6 +130,9 @@ fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Applet, Failur
             Some(other) => return Err(other.unexpected().into()),
         },
     };
+    if let Applet::Queue(_) = applet {
+        return Ok(Applet::Queue(Queue::parse(&mut parser)?));
+    }
     let mut is_offline = false;
     while let Some(argument) = parser.next()? {
         match (argument, &mut applet) {
@@ -143,6 +158,7 @@ fn applet_of(name: &str) -> Option<Applet> {
     match name {
         "serve" => Some(Applet::Serve { config: config() }),
         "check" => Some(Applet::Check { config: config() }),
+        "queue" => Some(Applet::Queue(Queue::list(config()))),
         "limits" => Some(Applet::Limits),
         "demo" => Some(Applet::Demo { once: false }),
         _ => None,
@@ -202,7 +218,8 @@ mod tests {
         assert_eq!(parsed("postern serve"), Ok(Applet::Serve { config: default.clone() }));
         assert_eq!(parsed("/usr/sbin/postern serve --config x"), Ok(Applet::Serve { config: other.clone() }));
         assert_eq!(parsed("/usr/bin/check --offline --config=x"), Ok(Applet::Check { config: other }));
-        assert_eq!(parsed("postern check --offline"), Ok(Applet::Check { config: default }));
+        assert_eq!(parsed("postern queue"), Ok(Applet::Queue(Queue::list(default.clone()))));
+        assert_eq!(parsed("postern check --offline"), Ok(Applet::Check { config: default.clone() }));
         assert_eq!(parsed("postern limits"), Ok(Applet::Limits));
         assert_eq!(parsed("postern demo"), Ok(Applet::Demo { once: false }));
         assert_eq!(parsed("demo --once"), Ok(Applet::Demo { once: true }));

@@ -25,7 +25,6 @@ pub(super) struct Key {
 }
 
 const NO_LISTENER_TLS: Standing = Standing::Later("this version's listeners offer no TLS; leave it out");
-const NO_SOCKET: Standing = Standing::Later("this version has no such socket yet; leave it out");
 
 const fn built(table: &'static str, name: &'static str) -> Key {
     Key { table, name, standing: Standing::Built }
@@ -55,7 +54,7 @@ pub(super) const KEYS: &[Key] = &[
     built("", "clock"),
     built("", "sender"),
     built("", "aliases"),
-    later("", "control", NO_SOCKET),
+    built("", "control"),
     built("", "submit"),
     later("", "listener_tls", NO_LISTENER_TLS),
     built("", "users"),
@@ -98,7 +97,7 @@ pub(super) const KEYS: &[Key] = &[
     built("sender", "envelope"),
     built("sender", "header_from"),
     built("sender", "hide_received"),
-    later("control", "path", NO_SOCKET),
+    built("control", "path"),
     built("submit", "path"),
     later("listener_tls", "certificate", NO_LISTENER_TLS),
     later("listener_tls", "key", NO_LISTENER_TLS),

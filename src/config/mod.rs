@@ -52,6 +52,7 @@ const BLOCK_OCTETS: u64 = limits::BLOCK_OCTETS as u64;
 
 /// Where the sockets for programs of this machine are.
 const SOCKETS_FOLDER: &str = "/run/postern";
+const CONTROL_NAME: &str = "control.sock";
 const SUBMIT_NAME: &str = "submit.sock";
 const SPOOL_PATH_DEFAULT: &str = "/var/spool/postern/spool";
 const SPOOL_OCTETS_DEFAULT: u64 = 4 * 1024 * 1024;
@@ -100,6 +101,8 @@ pub struct Config {
     pub log: String,
     /// What a clock that nobody has set yet holds up.
     pub clock: UntrustedClock,
+    /// Where the administrator's tools ask.
+    pub control: SocketPath,
     /// Where programs of this machine hand their mail in.
     pub submit: SocketPath,
 }
@@ -320,8 +323,8 @@ impl Config {
         check_logins(&top, &listen, &users)?;
         let spool = spool(&file.table(root, "spool"))?;
         let limits = limits(&file.table(root, "limits"), spool.octets)?;
+        let control = control(&file.table(root, "control"))?;
         let sender = file.table(root, "sender");
-        let control_path = file.table(root, "control").read("path", values::socket_path)?;
         let clock = file.table(root, "clock");
         let clock = clock.read("untrusted", |value| values::choice(value, &["wait", "ignore-dates"]))?;
         Ok(Self {
@@ -342,7 +345,8 @@ impl Config {
             limits,
             quirks: quirks(&file.table(root, "quirks"))?,
             clock: if clock == Some(1) { UntrustedClock::IgnoreDates } else { UntrustedClock::Wait },
-            submit: submit(&file.table(root, "submit"), control_path)?,
+            submit: submit(&file.table(root, "submit"), &control.path)?,
+            control,
             hostname,
             listen,
             smarthosts,
@@ -382,12 +386,17 @@ fn spool(table: &Table<'_>) -> Result<Spool, ConfigError> {
     })
 }
 
-/// Beside the control socket, when nothing else is set.
-fn submit(table: &Table<'_>, control_path: Option<PathBuf>) -> Result<SocketPath, ConfigError> {
+fn control(table: &Table<'_>) -> Result<SocketPath, ConfigError> {
     let given = table.read("path", values::socket_path)?;
     let is_given = given.is_some();
-    let folder = control_path.as_deref().and_then(Path::parent).unwrap_or(Path::new(SOCKETS_FOLDER));
-    Ok(SocketPath { path: given.unwrap_or_else(|| folder.join(SUBMIT_NAME)), is_given })
+    Ok(SocketPath { path: given.unwrap_or_else(|| Path::new(SOCKETS_FOLDER).join(CONTROL_NAME)), is_given })
+}
+
+/// Beside the control socket, when nothing else is set.
+fn submit(table: &Table<'_>, control_path: &Path) -> Result<SocketPath, ConfigError> {
+    let given = table.read("path", values::socket_path)?;
+    let is_given = given.is_some();
+    Ok(SocketPath { path: given.unwrap_or_else(|| control_path.with_file_name(SUBMIT_NAME)), is_given })
 }
 
 fn retry(table: &Table<'_>) -> Result<Retry, ConfigError> {

@@ -14,6 +14,7 @@ use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 use signal_hook_mio::v1_0::Signals;
 
 use super::connection::{Pumped, Socket};
+use super::control::{self, Controls};
 use super::dial::{Connected, Dials};
 use super::entrance::{ENTRANCES_MAX, Entrance};
 use super::resolver::{NAMES_MAX, NameIndex, Resolver, Source};
@@ -40,9 +41,12 @@ const ENTRANCES: usize = 2;
 const SLOTS: usize = ENTRANCES + ENTRANCES_MAX;
 const SLOTS_COUNT: usize = RECEIVER_SESSIONS + SENDER_CONNECTIONS;
 const NAMES: usize = SLOTS + SLOTS_COUNT;
+const CONTROLS: usize = NAMES + NAMES_MAX;
 /// A token is a place and the generation of its socket: events of a socket that is gone find nobody.
 const PLACE_BITS: u32 = 12;
-const _: () = assert!(NAMES + NAMES_MAX <= 1 << PLACE_BITS);
+/// The bits of a generation.
+pub(super) const GENERATIONS: usize = usize::MAX >> PLACE_BITS;
+const _: () = assert!(CONTROLS + control::PLACES <= 1 << PLACE_BITS);
 
 /// Whether the loop goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,6 +89,7 @@ struct Driver {
     entrance: Entrance,
     addresses: Vec<SocketAddr>,
     slots: Box<[Slot]>,
+    controls: Controls,
     dials: Dials,
     stop_at: Option<Instant>,
 }
@@ -98,6 +103,7 @@ impl EventLoop {
         let identity = privileges::identity(config.run_as.as_ref())?;
         let poll = Poll::new().map_err(StartError::System)?;
         let entrance = Entrance::open(&config, poll.registry(), ENTRANCES)?;
+        let controls = Controls::open(&config, poll.registry(), CONTROLS)?;
         // All else is opened as the one who will have to open it again.
         privileges::give_up(identity.as_ref(), &config.spool.path)?;
         let now = clock::now();
@@ -128,6 +134,10 @@ impl EventLoop {
             let path = config.submit.path.display();
             log::warn!("no submission socket at {path}, sendmail doesn't reach this relay: {error}");
         }
+        if let Some(error) = controls.no_socket() {
+            let path = config.control.path.display();
+            log::warn!("no control socket at {path}, queue and status don't reach this relay: {error}");
+        }
         let slot = |_| Slot { link: Link::None, generation: 0, is_runnable: false };
         let smarthosts = config.smarthosts.iter();
         let smarthosts = smarthosts.map(|smarthost| (smarthost.host.clone(), smarthost.port)).collect();
@@ -141,6 +151,7 @@ impl EventLoop {
             upstream,
             entrance,
             addresses,
+            controls,
             slots: (0..SLOTS_COUNT).map(slot).collect(),
             dials: Dials::new(Resolver::new(Source::System, NAMES), SENDER_CONNECTIONS),
             stop_at: None,
@@ -172,7 +183,9 @@ impl EventLoop {
         }
         driver.accept(&now);
         driver.pump_runnable(&now);
+        driver.controls.turn(&now, driver.poll.registry(), &mut driver.relay, token_at);
         driver.relay.turn(&now);
+        driver.controls.turned(&now, &mut driver.relay);
         driver.pump_touched(&now);
         driver.expire(&now);
         driver.connect(&now);
@@ -183,11 +196,15 @@ impl EventLoop {
 impl Driver {
     /// How long nothing is to be done when no event comes.
     fn wait(&self, now: Instant) -> Option<std::time::Duration> {
-        if self.slots.iter().any(|slot| slot.is_runnable) || self.entrance.may_accept() {
+        if self.slots.iter().any(|slot| slot.is_runnable)
+            || self.entrance.may_accept()
+            || self.controls.is_runnable()
+        {
             return Some(std::time::Duration::ZERO);
         }
         let due = [self.relay.deadline(now), self.dials.deadline(), self.upstream.watch_at()];
-        let due = due.into_iter().chain([self.entrance.rests_until(), self.stop_at]).flatten().min()?;
+        let more = [self.entrance.rests_until(), self.controls.deadline(), self.stop_at];
+        let due = due.into_iter().chain(more).flatten().min()?;
         Some(std::time::Duration::from_millis(due.since(now).0))
     }
 
@@ -208,6 +225,10 @@ impl Driver {
             return;
         }
         let registry = self.poll.registry();
+        if place >= CONTROLS {
+            self.controls.told(place - CONTROLS, token.0 >> PLACE_BITS, event);
+            return;
+        }
         if place >= NAMES {
             self.dials.told_resolver(now.instant, registry, NameIndex(place - NAMES));
             return;
@@ -237,6 +258,7 @@ impl Driver {
                     log::info!("stopping signal={signal}");
                     self.stop_at = Some(now.instant + STOP_WITHIN);
                     self.entrance.close();
+                    self.controls.close();
                     self.relay.shut_down(now);
                 }
                 _ => {}
@@ -306,7 +328,7 @@ impl Driver {
     fn vacate(&mut self, index: usize) {
         let slot = &mut self.slots[index];
         slot.link = Link::None;
-        slot.generation = (slot.generation + 1) & (usize::MAX >> PLACE_BITS);
+        slot.generation = (slot.generation + 1) & GENERATIONS;
         slot.is_runnable = false;
     }
 
@@ -334,6 +356,9 @@ impl Driver {
     }
 
     fn expire(&mut self, now: &Now) {
+        if self.controls.takes_fresh_names() {
+            self.dials.forget_names();
+        }
         self.relay.expire(now);
         self.pump_touched(now);
         for smarthost in 0..self.smarthosts.len() {
@@ -405,7 +430,11 @@ impl Driver {
 }
 
 fn token_of(index: usize, generation: usize) -> Token {
-    Token((SLOTS + index) | generation << PLACE_BITS)
+    token_at(SLOTS + index, generation)
+}
+
+fn token_at(place: usize, generation: usize) -> Token {
+    Token(place | generation << PLACE_BITS)
 }
 
 fn index_of(at: Connection) -> usize {

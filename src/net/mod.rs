@@ -3,6 +3,7 @@
 mod certificate;
 pub mod clock;
 mod connection;
+mod control;
 pub mod dial;
 mod entrance;
 mod event_loop;

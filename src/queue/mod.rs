@@ -14,10 +14,12 @@
 //! Back-off is a function of a message's age on the queue clock; nothing of it is kept, and after a restart
 //! everything is due. A fault of the route is no matter of the queue. All memory is taken at start.
 mod heap;
+mod last_replies;
 mod lines;
 mod notice;
 
 use heap::Heap;
+use last_replies::LastReplies;
 use lines::{Line, Lines};
 pub use notice::{
     Destination, NOTICES_AN_HOUR_MAX, NOTICES_TO_ONE_AN_HOUR_MAX, Rate as NoticeRate, destination,
@@ -26,7 +28,7 @@ pub use notice::{
 use crate::config::Retry;
 use crate::jitter::Jitter;
 use crate::limits::QUEUED_MESSAGES;
-use crate::spool::{Facts, MessageIndex};
+use crate::spool::{Facts, KeptReply, MessageIndex};
 use crate::time::{Duration, Tick};
 
 /// Octets of mail data up to which a message is small.
@@ -70,6 +72,7 @@ pub struct Queue {
     heap: Heap,
     /// For each message its [`Place`] and marks; zero: absent.
     notes: Box<[u8]>,
+    replies: LastReplies,
     len: usize,
     /// Turns since a deferred message could come first.
     turns: u8,
@@ -103,6 +106,7 @@ impl Queue {
             lines: Lines::new(),
             heap: Heap::new(),
             notes: vec![0; QUEUED_MESSAGES].into_boxed_slice(),
+            replies: LastReplies::new(),
             len: 0,
             turns: 0,
             smalls_passed: 0,
@@ -269,8 +273,19 @@ impl Queue {
     /// The message is relayed, failed, set aside or removed: it leaves the queue, wherever it is.
     pub fn remove(&mut self, message: MessageIndex) {
         self.take_out(message);
+        self.replies.forget(message);
         self.notes[message.0 as usize] = 0;
         self.len -= 1;
+    }
+
+    /// The smarthost said why `message` has to wait; kept as long as there is room.
+    pub fn keep_reply(&mut self, message: MessageIndex, reply: &KeptReply) {
+        self.replies.keep(message, reply);
+    }
+
+    /// What the smarthost said last to `message`, if that is still known.
+    pub fn last_reply(&self, message: MessageIndex) -> Option<&KeptReply> {
+        self.replies.of(message)
     }
 
     /// How it stands with `message`.

@@ -66,6 +66,9 @@ impl<D: Device> Relay<D> {
         let told = session.addressee(&self.config).escape_ascii();
         let id = facts.id;
         if !is_over {
+            if let Some(reply) = attempt.deferral {
+                self.queue.keep_reply(message, reply);
+            }
             if matches!(attempt.ending, Ending::Held(_)) {
                 self.queue.put_behind(message, true);
             } else if is_tried || attempt.has_sent_mail_data {

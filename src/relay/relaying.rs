@@ -115,6 +115,9 @@ impl<D: Device> Relay<D> {
         } else {
             Settled::Waiting
         };
+        if let Some(reply) = attempt.deferral {
+            self.queue.keep_reply(message, reply);
+        }
         let mut next_try = None;
         match settled {
             Settled::Removed | Settled::SetAside => self.queue.remove(message),

@@ -28,6 +28,6 @@ pub use faults::{Class, ROWS as FAULT_ROWS, Row as FaultRow, Stage};
 pub use notice::{Addressee, Subject};
 pub use pacing::BACK_OFF_MIN;
 pub use reason::expired;
-pub use route::{Fault, LastFault, Route, State as RouteState, Unresolved};
+pub use route::{Fault, Route, State as RouteState, Unresolved};
 pub use session::Session;
 pub use tls::TlsFault;

@@ -203,18 +203,13 @@ pub struct Route {
 }
 
 /// What went wrong last, kept until the smarthost judges a message.
-#[derive(Clone, Debug)]
-pub struct LastFault {
-    /// What.
-    pub fault: Fault,
+#[derive(Debug)]
+struct LastFault {
+    fault: Fault,
     /// The reply that told it.
-    pub reply: Option<KeptReply>,
+    reply: Option<KeptReply>,
     /// When the first fault came since the smarthost last judged a message.
-    pub since: Instant,
-    /// When this one came.
-    pub at: Instant,
-    /// Faults since then, this one included.
-    pub count: u32,
+    since: Instant,
 }
 
 impl Default for Route {
@@ -246,9 +241,9 @@ impl Route {
         self.failures.iter().fold(0, |sum, failures| sum.saturating_add(*failures))
     }
 
-    /// The last fault, kept until the smarthost judges a message.
-    pub fn last_fault(&self) -> Option<&LastFault> {
-        self.last.as_ref()
+    /// The last fault, with the reply that told it; kept until the smarthost judges a message.
+    pub fn last_fault(&self) -> Option<(Fault, Option<&KeptReply>)> {
+        self.last.as_ref().map(|last| (last.fault, last.reply.as_ref()))
     }
 
     /// True when the smarthost judged a message, and no fault came since.
@@ -264,6 +259,11 @@ impl Route {
     /// A message is begun.
     pub fn begun(&mut self, now: Instant) {
         self.pace.next_at = now + self.pace.gap;
+    }
+
+    /// Since when there are faults without a message that the smarthost judged.
+    pub fn faulty_since(&self) -> Option<Instant> {
+        self.last.as_ref().map(|last| last.since)
     }
 
     /// True when a connection may be opened at `now`, as far as the route is concerned.
@@ -338,9 +338,8 @@ impl Route {
             return None;
         };
         self.is_proven = false;
-        let (since, count) = self.last.as_ref().map_or((now, 0), |last| (last.since, last.count));
-        let count = count.saturating_add(1);
-        self.last = Some(LastFault { fault, reply: reply.cloned(), since, at: now, count });
+        let since = self.faulty_since().unwrap_or(now);
+        self.last = Some(LastFault { fault, reply: reply.cloned(), since });
         if matches!(self.state, State::Waiting { .. }) {
             return None;
         }
@@ -391,6 +390,7 @@ mod tests {
     fn rests_longer_with_each_fault_up_to_the_bound() {
         let (mut route, mut jitter, mut now) = (Route::new(), Jitter::new(1), Instant(0));
         let mut rests = Vec::new();
+        assert_eq!(route.faulty_since(), None);
         for _ in 0..60 {
             assert!(route.may_connect(now));
             route.connecting();
@@ -401,6 +401,7 @@ mod tests {
             now = now + rest;
             rests.push(rest);
         }
+        assert_eq!(route.faulty_since(), Some(Instant(0)));
         assert!(rests[0] < Duration::from_s(2));
         assert!(rests[..8].is_sorted(), "{rests:?}");
         assert!(rests[9..].iter().all(|rest| (Duration::from_s(225)..=RETRY.route_longest).contains(rest)));

@@ -16,7 +16,7 @@ pub struct Damage;
 /// is read.
 #[derive(Debug)]
 pub struct Reader {
-    block: Box<Block>,
+    pub(super) block: Box<Block>,
     message: MessageIndex,
     /// The piece in `block`: a body, or the head behind the last of them.
     piece: u32,

@@ -22,7 +22,7 @@ pub(crate) struct World {
 
 pub(crate) fn config(lines: &str) -> Config {
     let toml = format!(
-        "hostname = \"relay.example\"\n{lines}\n[smarthost]\nhost = \"192.0.2.25\"\ntls = \"none\"\n"
+        "hostname = \"relay.example\"\nquirks.missing_fields = false\n{lines}\n[smarthost]\nhost = \"192.0.2.25\"\ntls = \"none\"\n"
     );
     Config::parse(&toml, Path::new("postern.toml"), "relay").expect("the file is valid")
 }

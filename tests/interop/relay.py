@@ -21,6 +21,7 @@ class Relay:
         self.port = free_port()
         self.spool = self.folder / "spool"
         self.submit = self.folder / "submit.sock"
+        self.control = self.folder / "control.sock"
         self.log_path = self.folder / "log"
         self.config = self.folder / "postern.toml"
         self.binary = binary or world.binary
@@ -47,6 +48,7 @@ class Relay:
             f'[spool]\npath = "{self.spool}"\nsize = "{size}"\n'
             f'[retry]\nfirst = "1s"\nlongest = "5s"\n{retry}'
             f"[quirks]\nmissing_fields = false\n"
+            f'[control]\npath = "{self.control}"\n'
             f'[submit]\npath = "{self.submit}"\n'
             f"{limits}"
         )
