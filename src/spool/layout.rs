@@ -27,6 +27,10 @@ use crate::time::Tick;
 
 /// The format's version; another one is refused, never overwritten.
 pub(super) const FORMAT_VERSION: u16 = 1;
+/// Counts of writes, commits and milliseconds stay below it, by centuries.
+const COUNTS_END: u64 = 1 << 62;
+/// Heads of one message stay below it: each of its recipients brings two at most.
+const GENERATIONS_END: u32 = 1 << 31;
 /// The blocks 0 and 1 are the superblock's slots.
 pub(super) const SUPERBLOCK_SLOTS: u32 = 2;
 
@@ -165,6 +169,7 @@ pub(super) fn read(block: &Block) -> Read {
             let recipients = usize::from(u16_at(block, 60));
             recipients <= RECIPIENTS_FORMAT_MAX
                 && head_content_at(recipients) + usize::from(header.content_octets) <= BLOCK_OCTETS
+                && Head::read(block).is_possible()
         }
         Kind::Free | Kind::Tombstone | Kind::Superblock => true,
     };
@@ -254,6 +259,11 @@ impl Head {
             recipients: u16_at(block, 60),
             chain_crc: u32_at(block, 64),
         }
+    }
+
+    /// False for values that no relay has written, however long it ran: nothing can be computed from them.
+    const fn is_possible(&self) -> bool {
+        self.generation < GENERATIONS_END && self.commit < COUNTS_END && self.accepted.0 < COUNTS_END
     }
 
     fn write(&self, block: &mut Block) {
@@ -387,7 +397,7 @@ impl Superblock {
     /// The superblock in `block`, if it is one and sound. Only the version is read of another version's.
     pub(super) fn read(block: &Block) -> Option<Self> {
         let Read::Sound(Header { kind: Kind::Superblock, id, .. }) = read(block) else { return None };
-        Some(Self {
+        let superblock = Self {
             version: u16_at(block, 28),
             stage: if block[30] == 1 { Stage::Filling } else { Stage::Ready },
             sequence: u64_at(block, 32),
@@ -397,7 +407,15 @@ impl Superblock {
             clock: Tick(u64_at(block, 48)),
             commit: u64_at(block, 56),
             seed: u64_at(block, 64),
-        })
+        };
+        (superblock.version != FORMAT_VERSION || superblock.is_possible()).then_some(superblock)
+    }
+
+    /// False for values that no relay has written, however long it ran: nothing can be computed from them.
+    const fn is_possible(&self) -> bool {
+        let are_counts_possible =
+            self.sequence < COUNTS_END && self.commit < COUNTS_END && self.clock.0 < COUNTS_END;
+        are_counts_possible && SUPERBLOCK_SLOTS < self.blocks && SUPERBLOCK_SLOTS <= self.high_water
     }
 
     /// The slot that this writing goes to.
