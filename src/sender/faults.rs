@@ -263,7 +263,7 @@ mod tests {
         let mut hits = Hits::NONE;
         for line in reply.lines() {
             let code = line[..3].parse().unwrap();
-            hits.add(code, line[4..].as_bytes());
+            hits.add(code, &line.as_bytes()[4..]);
         }
         hits.class(stage)
     }

@@ -28,11 +28,14 @@ impl BackOff {
     pub(super) const COUNT: usize = 4;
 
     pub(super) const fn of(fault: Fault) -> Self {
-        match fault {
-            Fault::Rate => Self::Rate,
-            Fault::Quota => Self::Quota,
-            fault if fault.is_about_login() => Self::Login,
-            _ => Self::Route,
+        if matches!(fault, Fault::Rate) {
+            Self::Rate
+        } else if matches!(fault, Fault::Quota) {
+            Self::Quota
+        } else if fault.is_about_login() {
+            Self::Login
+        } else {
+            Self::Route
         }
     }
 

@@ -43,9 +43,11 @@ impl Session {
             self.record.defer_rest(self.replies.code(), self.replies.text());
             return Stop::RefusedEarly;
         }
-        Stop::Fault(match self.state {
-            State::Auth => self.told_at_login(LoginFault::Unavailable),
-            _ => self.told(Stage::Data).unwrap_or(Fault::TooBusy),
+        let is_login = matches!(self.state, State::Auth) && self.told(Stage::Auth) != Some(Fault::TooBusy);
+        Stop::Fault(if is_login {
+            self.told_at_login(LoginFault::Unavailable)
+        } else {
+            self.told(Stage::Data).unwrap_or(Fault::TooBusy)
         })
     }
 
