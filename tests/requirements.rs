@@ -8,18 +8,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// What is not shown yet, and why. A group ends with its hyphen.
-const ELSEWHERE: [(&str, &str); 11] = [
+const ELSEWHERE: [(&str, &str); 5] = [
     ("TLS-s-b", "comes with TLS for clients"),
     ("TLS-s-c", "comes with TLS for clients"),
     ("TLS-s-d", "comes with TLS for clients"),
     ("TLS-s-e", "comes with TLS for clients"),
     ("SEC-tls-a", "comes with TLS for clients"),
-    ("SEED-B-1", "comes with sendmail"),
-    ("SEED-B-2", "comes with sendmail"),
-    ("SEED-B-3", "comes with sendmail"),
-    ("SEED-B-4", "comes with sendmail"),
-    ("SEED-B-5", "comes with sendmail"),
-    ("SEED-B-7", "comes with sendmail"),
 ];
 
 fn folder(name: &str) -> PathBuf {

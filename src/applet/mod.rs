@@ -8,11 +8,12 @@ mod demo;
 mod demo_alert;
 mod demo_sink;
 mod queue;
+mod sendmail;
 mod serve;
 mod stderr_log;
 mod tool;
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -28,8 +29,20 @@ use queue::Queue;
 const EXIT_FAILED: u8 = 1;
 /// The command line is wrong (EX_USAGE).
 const EXIT_USAGE: u8 = 64;
+/// An address or a message is wrong (EX_DATAERR).
+const EXIT_DATA: u8 = 65;
+/// There is no such recipient (EX_NOUSER).
+const EXIT_NO_USER: u8 = 67;
+/// There is no such domain (EX_NOHOST).
+const EXIT_NO_HOST: u8 = 68;
+/// No relay is running, or it refuses (EX_UNAVAILABLE).
+const EXIT_UNAVAILABLE: u8 = 69;
 /// The disk or a socket failed (EX_IOERR).
 const EXIT_IO: u8 = 74;
+/// It may work later (EX_TEMPFAIL).
+const EXIT_TRY_LATER: u8 = 75;
+/// The caller may not ask the relay, or it may not do this (EX_NOPERM).
+const EXIT_NOT_PERMITTED: u8 = 77;
 /// The configuration is wrong or can't be read (EX_CONFIG).
 const EXIT_CONFIG: u8 = 78;
 
@@ -43,6 +56,7 @@ postern: a durable SMTP alert relay
   postern queue remove ID|--all [--yes]    remove it, or everything, unsent
   postern check --offline [--config FILE]  read the configuration only: \"ok\", or what is wrong
   postern limits                           this board's capacities and what they cost
+  postern sendmail [-t] [ADDRESS...]       hand in the message on stdin; also by the name sendmail
   postern demo [--once]                    a relay and its smarthost, to try; --once: one alert, then end
   postern --version
   postern --help
@@ -67,6 +81,7 @@ enum Applet {
     Check { config: PathBuf },
     Queue(Queue),
     Limits,
+    Sendmail(Vec<OsString>),
     Demo { once: bool },
     Version,
     Help,
@@ -80,6 +95,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Applet::Queue(queue) if queue.is_for_help() => print(HELP),
         Applet::Queue(queue) => queue.run(),
         Applet::Limits => print(&limits::Table.to_string()),
+        Applet::Sendmail(arguments) => sendmail::run(arguments),
         Applet::Demo { once } => demo::run(once),
         Applet::Version => {
             print(&format!("postern {} (board {})\n", env!("CARGO_PKG_VERSION"), limits::BOARD))
@@ -115,6 +131,10 @@ impl From<lexopt::Error> for Failure {
 fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Applet, Failure> {
     let mut arguments = arguments.into_iter();
     let program = arguments.next().unwrap_or_default();
+    let arguments: Vec<OsString> = arguments.collect();
+    if let Some(applet) = sendmail_of(&program, &arguments) {
+        return Ok(applet);
+    }
     let mut parser = lexopt::Parser::from_args(arguments);
     let by_name = Path::new(&program).file_name().and_then(|name| name.to_str()).and_then(applet_of);
     let mut applet = match by_name {
@@ -163,6 +183,22 @@ fn applet_of(name: &str) -> Option<Applet> {
         "demo" => Some(Applet::Demo { once: false }),
         _ => None,
     }
+}
+
+/// `sendmail` by one of its names, or as the first argument: its options are its own.
+fn sendmail_of(program: &OsStr, arguments: &[OsString]) -> Option<Applet> {
+    let mode = |name: &OsStr| match name.to_str() {
+        Some("sendmail") => Some(""),
+        Some("mailq") => Some("-bp"),
+        Some("newaliases") => Some("-bi"),
+        _ => None,
+    };
+    let (mode, arguments) = match Path::new(program).file_name().and_then(mode) {
+        Some(mode) => (mode, arguments),
+        None => (mode(arguments.first()?)?, &arguments[1..]),
+    };
+    let mode = Some(mode).filter(|mode| !mode.is_empty()).map(OsString::from);
+    Some(Applet::Sendmail(mode.into_iter().chain(arguments.iter().cloned()).collect()))
 }
 
 /// Reads and judges the configuration `path`.

@@ -6,12 +6,8 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
-use super::{EXIT_IO, Failure, configuration};
+use super::{EXIT_IO, EXIT_NOT_PERMITTED, EXIT_UNAVAILABLE, Failure, configuration};
 
-/// No relay is running (EX_UNAVAILABLE).
-const EXIT_UNAVAILABLE: u8 = 69;
-/// The caller may not ask it (EX_NOPERM).
-const EXIT_NOT_PERMITTED: u8 = 77;
 /// How long the relay may be silent.
 const ANSWER_WITHIN: Duration = Duration::from_secs(60);
 /// Octets of the longest last line.

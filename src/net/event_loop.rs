@@ -21,12 +21,12 @@ use super::resolver::{NAMES_MAX, NameIndex, Resolver, Source};
 use super::upstream::Upstream;
 use super::wire::Wire;
 use super::{StartError, clock, privileges, users};
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::limits::{RECEIVER_SESSIONS, SENDER_CONNECTIONS};
 use crate::receiver::Peer;
 use crate::relay::{Connection, Relay, Room};
 use crate::sender::Fault;
-use crate::spool::{BLOCK_OCTETS, SpoolFile, Start, start_at};
+use crate::spool::{BLOCK_OCTETS, OpenError, Recovery, SpoolFile, Start, Store, start_at};
 use crate::time::{Duration, Instant, Now};
 
 const EVENTS_MAX: usize = 256;
@@ -34,6 +34,11 @@ const EVENTS_MAX: usize = 256;
 const ACCEPTED_MAX: usize = 64;
 /// How long open sessions have to take their 421 when we stop.
 const STOP_WITHIN: Duration = Duration::from_s(1);
+
+/// How often a spool that another process has is tried at the start.
+const SPOOL_TRIES_MAX: u32 = 20;
+/// How long is waited in between.
+const SPOOL_TRY_EVERY: std::time::Duration = std::time::Duration::from_millis(100);
 
 const SIGNALS: Token = Token(0);
 const CLOCK: Token = Token(1);
@@ -111,7 +116,7 @@ impl EventLoop {
         let users = users::read(&config.users)?;
         let blocks = u32::try_from(config.spool.octets / BLOCK_OCTETS as u64).unwrap_or(u32::MAX);
         let start = Start { blocks, seed: clock::seed(), now: now.instant };
-        let (spool, recovery) = start_at(&config.spool.path, config.spool.volatile, start)
+        let (spool, recovery) = start_spool(&config.spool, start)
             .map_err(|error| StartError::Spool { path: config.spool.path.clone(), error })?;
         let mut signals = Signals::new([SIGTERM, SIGINT, SIGUSR1]).map_err(StartError::System)?;
         poll.registry().register(&mut signals, SIGNALS, Interest::READABLE).map_err(StartError::System)?;
@@ -427,6 +432,17 @@ impl Driver {
         self.slots[index].link = Link::Open(Socket::new(Wire::Tcp(stream)));
         self.pump(now, index);
     }
+}
+
+/// Starts the spool; waits a little for a `sendmail` that has it just now.
+fn start_spool(spool: &config::Spool, start: Start) -> Result<(Store<SpoolFile>, Recovery), OpenError> {
+    for _ in 0..SPOOL_TRIES_MAX {
+        match start_at(&spool.path, spool.volatile, start) {
+            Err(OpenError::InUse) => std::thread::sleep(SPOOL_TRY_EVERY),
+            started => return started,
+        }
+    }
+    Err(OpenError::InUse)
 }
 
 fn token_of(index: usize, generation: usize) -> Token {

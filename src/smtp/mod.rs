@@ -3,6 +3,7 @@
 //! Pure: no socket, file, clock or randomness, and no session either. What a command means in a given state
 //! is the business of the sessions above.
 
+pub mod address_list;
 pub mod command;
 pub mod date;
 pub mod dsn;

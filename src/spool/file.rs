@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Advice, CWD, FlockOperation, OFlags, RenameFlags};
 
-use super::layout::SUPERBLOCK_SLOTS;
+use super::format::{Found, find_superblock};
+use super::layout::{SUPERBLOCK_SLOTS, Stage};
 use super::{BLOCK_OCTETS, Block, BlockIndex, Device, DeviceError, Recovery, Start, StartError, Store};
 
 /// File systems that forget everything with the power: tmpfs, ramfs.
@@ -26,6 +27,8 @@ pub enum OpenError {
     Io(Error),
     /// It is a folder, a device or the like.
     NotAFile,
+    /// It is not there, or not made to its end, and is not to be made now.
+    NotMade,
     /// Another process has it.
     InUse,
     /// It is on a file system in memory, and `spool.volatile` is not set.
@@ -48,6 +51,7 @@ impl core::fmt::Display for OpenError {
             }
             Self::Io(error) => write!(f, "{error}"),
             Self::NotAFile => f.write_str("not a regular file; set another path"),
+            Self::NotMade => f.write_str("not made yet; start the relay first"),
             Self::InUse => f.write_str("in use by another process; stop that one first"),
             Self::Volatile => f.write_str(
                 "on a file system in memory, lost with the power; set another path, or volatile = true",
@@ -80,8 +84,16 @@ pub struct SpoolFile {
 impl SpoolFile {
     /// Opens or makes the file at `path`, with a lock that ends with the process.
     pub fn open(path: &Path, may_be_volatile: bool) -> Result<Self, OpenError> {
+        Self::open_by(open_or_make, path, may_be_volatile)
+    }
+
+    fn open_by(
+        open: fn(&Path) -> Result<File, OpenError>,
+        path: &Path,
+        may_be_volatile: bool,
+    ) -> Result<Self, OpenError> {
         let file = loop {
-            let file = open_or_make(path)?;
+            let file = open(path)?;
             let metadata = file.metadata()?;
             if !metadata.is_file() {
                 return Err(OpenError::NotAFile);
@@ -142,18 +154,30 @@ fn is_same(a: &Metadata, b: &Metadata) -> bool {
     (a.dev(), a.ino()) == (b.dev(), b.ino())
 }
 
-fn open_or_make(path: &Path) -> Result<File, OpenError> {
+fn options() -> OpenOptions {
     let mut options = OpenOptions::new();
     options.read(true).write(true).mode(0o600);
     // Not blocking on a FIFO that somebody put there, not following a link that somebody put there.
     options.custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC).bits() as i32);
-    match options.open(path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => {}
+    options
+}
+
+fn open_existing(path: &Path) -> Result<File, OpenError> {
+    match options().open(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Err(OpenError::NotMade),
         Err(error) if error.raw_os_error() == Some(rustix::io::Errno::ISDIR.raw_os_error()) => {
-            return Err(OpenError::NotAFile);
+            Err(OpenError::NotAFile)
         }
-        opened => return Ok(opened?),
+        opened => Ok(opened?),
     }
+}
+
+fn open_or_make(path: &Path) -> Result<File, OpenError> {
+    match open_existing(path) {
+        Err(OpenError::NotMade) => {}
+        opened => return opened,
+    }
+    let mut options = options();
     match options.create_new(true).open(path) {
         Ok(file) => {
             sync_folder(path)?;
@@ -204,6 +228,28 @@ pub fn start_at(
     let aside = rename_aside(path)?;
     log::error!("spool: {} was not a spool; kept as {}", path.display(), aside.display());
     Store::start(SpoolFile::open(path, may_be_volatile)?, start).map_err(OpenError::Start)
+}
+
+/// Starts the spool at `path` as it is: for the one who adds a message while no relay runs. Nothing is made,
+/// renamed or resized.
+///
+/// # Errors
+/// Also when there is no whole spool yet, or the file is something else.
+pub fn start_existing(
+    path: &Path,
+    may_be_volatile: bool,
+    start: Start,
+) -> Result<(Store<SpoolFile>, Recovery), OpenError> {
+    let mut file = SpoolFile::open_by(open_existing, path, may_be_volatile)?;
+    if file.is_foreign() {
+        return Err(OpenError::Start(StartError::NotASpool));
+    }
+    match find_superblock(&mut file).map_err(OpenError::Start)? {
+        Found::Superblock { superblock, .. } if superblock.stage == Stage::Ready => {
+            Store::start(file, Start { blocks: superblock.blocks, ..start }).map_err(OpenError::Start)
+        }
+        Found::Superblock { .. } | Found::Nothing => Err(OpenError::NotMade),
+    }
 }
 
 fn rename_aside(path: &Path) -> Result<PathBuf, OpenError> {
