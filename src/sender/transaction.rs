@@ -300,11 +300,16 @@ impl Session {
         code: u16,
         severity: Severity,
     ) -> Result<(), Stop> {
+        // A notice's null reverse-path may be the very sender that it means.
+        let is_about_us = matches!(self.told(Stage::Mail), None | Some(Fault::Sender));
+        if severity == Severity::Permanent && is_about_us && self.falls_back() {
+            transaction.is_refused = true;
+            return Ok(());
+        }
         match self.judged(Stage::Mail, severity).map_err(Stop::Fault)? {
             Severity::Completion => transaction.is_open = true,
             Severity::Intermediate => return Err(Stop::Fault(Fault::Protocol)),
             Severity::Transient => self.record.defer_rest(code, self.replies.text()),
-            Severity::Permanent if self.falls_back() => {}
             Severity::Permanent => self.record.fail_rest(code, self.replies.text()),
         }
         transaction.is_refused = !transaction.is_open;
