@@ -112,7 +112,7 @@ pub const LEDGER_CLIENTS: usize = {
     if clients > u8::MAX as usize { u8::MAX as usize } else { clients }
 };
 /// Octets of what is remembered of one client, at most.
-pub const LEDGER_CLIENT_OCTETS: usize = 80;
+pub const LEDGER_CLIENT_OCTETS: usize = 104;
 
 /// All that is reserved at start and for good: what, how many, octets of each.
 pub const RESERVED: &[(&str, usize, usize)] = &[

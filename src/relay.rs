@@ -30,8 +30,36 @@ pub mod control;
 mod notices;
 mod relaying;
 mod routes;
+mod tls;
 
 pub use admin::{Removal, Retrial};
+
+/// What has happened since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Messages that became durable.
+    pub received: u64,
+    /// Messages of which a smarthost took the mail data, each time it did.
+    pub relayed: u64,
+    /// Messages that were tried and have to wait, each time.
+    pub deferred: u64,
+    /// Messages that failed for recipients, each time.
+    pub failed: u64,
+    /// Notices that went out.
+    pub bounced: u64,
+    /// Messages that were given up for their age.
+    pub expired: u64,
+    /// Messages that the administrator removed.
+    pub removed: u64,
+    /// Messages that were found damaged.
+    pub damaged: u64,
+    /// Sessions of clients.
+    pub sessions: u64,
+    /// Sessions that had to make room for another client.
+    pub evicted: u64,
+    /// Connections to smarthosts.
+    pub connections: u64,
+}
 
 /// How long a session that is over may take to write its last reply.
 const CLOSE_WITHIN: Duration = Duration::from_s(10);
@@ -111,6 +139,7 @@ pub struct Relay<D> {
     receivers_output: Box<[u8]>,
     receivers_open: usize,
     admission: Admission,
+    counters: Counters,
     /// Sessions that were evicted since that was told.
     evictions: u32,
     evictions_told: Option<Instant>,
@@ -159,6 +188,7 @@ impl<D: Device> Relay<D> {
             receivers_output: vec![0; RECEIVER_SESSIONS * OUTPUT_OCTETS].into_boxed_slice(),
             receivers_open: 0,
             admission,
+            counters: Counters::default(),
             evictions: 0,
             evictions_told: None,
             senders: (0..SENDER_CONNECTIONS).map(sender).collect(),
@@ -177,7 +207,8 @@ impl<D: Device> Relay<D> {
         match at {
             Connection::Receiver(at) => {
                 let Some(receiver) = &mut self.receivers[at] else { return &mut [] };
-                if receiver.session.is_committing() || receiver.closing != Closing::No {
+                let is_deaf = receiver.session.is_committing() || receiver.session.is_deaf();
+                if is_deaf || receiver.closing != Closing::No {
                     return &mut [];
                 }
                 Buffer::new(slice_of(&mut self.receivers_input, at, INPUT_OCTETS), &mut receiver.input)
@@ -282,6 +313,7 @@ impl<D: Device> Relay<D> {
         match at {
             Connection::Receiver(at) => {
                 self.receiver_closed(at);
+                self.grant_tls(now);
             }
             Connection::Sender(at) => self.sender_closed(now, at),
         }
@@ -297,11 +329,17 @@ impl<D: Device> Relay<D> {
             let Some(receiver) = &mut self.receivers[at] else { continue };
             let mut output =
                 Buffer::new(slice_of(&mut self.receivers_output, at, OUTPUT_OCTETS), &mut receiver.output);
-            receiver.session.committed(now, &self.config, &mut output, &mut self.spool);
+            let refused = receiver.session.committed(now, &self.config, &mut output, &mut self.spool);
+            let ledger = &mut self.admission.ledger;
+            match refused {
+                None => ledger.took(receiver.session.place(), now.instant),
+                Some(reason) => ledger.refused(receiver.session.place(), now.instant, 1, reason),
+            }
             self.touch(Connection::Receiver(at));
             self.advance_receiver(now, at);
         }
         while let Some(message) = self.spool.next_committed() {
+            self.counters.received += 1;
             self.queue.push(message, &self.spool.facts(message));
         }
         self.begin_messages(now);
@@ -387,6 +425,11 @@ impl<D: Device> Relay<D> {
         self.receivers.iter().flatten().filter(|receiver| receiver.session.has_draft()).count()
     }
 
+    /// What has happened since the start.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
     /// The spool, for figures.
     pub fn spool(&self) -> &Store<D> {
         &self.spool
@@ -408,6 +451,9 @@ impl<D: Device> Relay<D> {
         }
         if receiver.session.is_committing() {
             self.committing.push(at).expect("a session is in the list once, until its commit");
+        }
+        if receiver.session.wants_tls_place() {
+            self.grant_tls(now);
         }
     }
 

@@ -1,12 +1,17 @@
 //! Commands and their parameters: what is taken, by which habit, and what each mistake is answered.
 
-use postern::smtp::command::{self, Body, Command, Mail, Service, Terms};
+use postern::smtp::command::{self, AuthTerms, Body, Command, Mail, Service, Terms};
 use postern::smtp::dsn::{ENVID_OCTETS_MAX, Notify, ORCPT_OCTETS_MAX};
 use postern::smtp::login::Mechanism;
 use postern::smtp::quirk::{Quirk, Quirks};
 use postern::smtp::reply::{self, Reply};
 
-const TERMS: Terms = Terms { service: Service::Extended, offers_auth: true, tolerated: Quirks::ALL };
+const TERMS: Terms = Terms {
+    service: Service::Extended,
+    has_starttls: false,
+    auth: AuthTerms::Offered,
+    tolerated: Quirks::ALL,
+};
 
 fn parse(line: &[u8]) -> Result<Command, &'static Reply> {
     command::parse(line, &TERMS, &mut Quirks::default())
@@ -64,7 +69,7 @@ fn verbs() {
         assert_eq!(code(line.as_bytes()), 502, "{line}");
     }
     assert_eq!(parse(b"GET / HTTP/1.1"), Ok(Command::Http));
-    let without_auth = Terms { offers_auth: false, ..TERMS };
+    let without_auth = Terms { auth: AuthTerms::Absent, ..TERMS };
     assert_eq!(
         command::parse(b"AUTH PLAIN", &without_auth, &mut Quirks::default()),
         Err(reply::C502_NOT_IMPLEMENTED)
@@ -202,4 +207,16 @@ fn auth() {
     assert_eq!(code(b"MAIL FROM:<a@b> AUTH=e+3Dmc2@example.com"), 250);
     assert_eq!(code(b"MAIL FROM:<a@b> AUTH=e+3@b"), 501);
     assert_eq!(code(b"MAIL FROM:<a@b> AUTH"), 501);
+}
+
+/// TLS-s-a, AUTH-s-b: STARTTLS is known where it is offered; AUTH may have to wait for it.
+#[test]
+fn starttls_and_what_needs_it() {
+    let terms = Terms { has_starttls: true, auth: AuthTerms::NeedsTls, ..TERMS };
+    let parse = |line: &[u8]| command::parse(line, &terms, &mut Quirks::default());
+    assert_eq!(parse(b"StartTLS "), Ok(Command::StartTls));
+    assert_eq!(parse(b"STARTTLS now"), Err(reply::C501_NO_ARGUMENT_ALLOWED));
+    assert_eq!(parse(b"STARTTLSX"), Err(reply::C500_UNKNOWN));
+    assert_eq!(parse(b"AUTH PLAIN AHByaW50ZXIAc2VjcmV0"), Err(reply::C538_TLS_NEEDED));
+    assert_eq!(parse(b"MAIL FROM:<a@b> AUTH=<>"), Err(reply::C555_PARAMETER));
 }

@@ -5,7 +5,9 @@
 
 use std::path::Path;
 
-use postern::config::{Alias, BareLf, Config, Listen, Listener, Network, RelayTo, UntrustedClock, User};
+use postern::config::{
+    Alias, Auth, BareLf, Config, Listen, Listener, ListenerTls, Network, RelayTo, UntrustedClock, User,
+};
 use postern::limits;
 use postern::smtp::quirk::Quirk;
 use postern::time::Duration;
@@ -48,7 +50,7 @@ fn the_smallest_file_has_the_documented_defaults() {
     assert_eq!(config.hostname, "router");
     assert_eq!(config.admin, None);
     let listen = Listen::Address("127.0.0.1:25".parse().unwrap());
-    assert_eq!(config.listen, [Listener { listen, auth: false }]);
+    assert_eq!(config.listen, [Listener { listen, tls: ListenerTls::None, auth: Auth::Absent }]);
     assert_eq!(config.allow, [Network::Loopback, Network::OnLink]);
     assert_eq!((config.smarthosts[0].host.as_str(), config.smarthosts[0].port), ("192.0.2.25", 25));
     assert_eq!(config.smarthosts[0].connections, 1);
@@ -180,7 +182,7 @@ fn unknown_and_misplaced_keys_are_refused() {
         refusal_of_top("admin = \"a@example.com\"\nhostnam = \"router\""),
         "postern.toml:2: hostnam: is not a key of this version; allowed here: hostname, admin, domain, \
          run_as, log, log_to, listen, allow, relay_to, announce, smarthost, spool, retry, limits, quirks, \
-         clock, sender, aliases, control, submit, users"
+         clock, sender, aliases, control, submit, listener_tls, users"
     );
     assert_eq!(
         refusal_below("[spool]\npath = \"/s\"\nsise = 5"),
@@ -222,11 +224,7 @@ fn the_first_mistake_is_named() {
 /// What would be silently without effect is refused.
 #[test]
 fn what_is_not_built_is_refused() {
-    let top = [
-        ("log_to = \"syslog\"", "log_to"),
-        ("listen = [{ address = \"127.0.0.1:25\", tls = \"starttls\" }]", "listen"),
-        ("listener_tls.key = \"/etc/key\"", "listener_tls"),
-    ];
+    let top = [("log_to = \"syslog\"", "log_to")];
     for (line, key) in top {
         let refusal = refusal_of_top(line);
         assert!(refusal.starts_with(&format!("postern.toml:1: {key}: ")), "{refusal}");
@@ -237,8 +235,6 @@ fn what_is_not_built_is_refused() {
         let refusal = refusal_below(line);
         assert!(refusal.starts_with(&format!("postern.toml:4: {key}: ")), "{refusal}");
     }
-    let refusal_of_key = refusal_below("[listener_tls]\nkey = \"/k\"");
-    assert!(refusal_of_key.starts_with("postern.toml:4: listener_tls: this version"), "{refusal_of_key}");
     assert_eq!(
         refusal("smarthost = []\n"),
         "postern.toml:1: smarthost: is not a table; write [smarthost] on a line and its keys below"
@@ -594,7 +590,10 @@ tls = "none"
         RelayTo::Mailbox("you@example.net".to_owned()),
     ];
     assert_eq!(config.relay_to, relay_to);
-    assert_eq!(config.listen.iter().map(|listener| listener.auth).collect::<Vec<_>>(), [true, false]);
+    assert_eq!(
+        config.listen.iter().map(|listener| listener.auth).collect::<Vec<_>>(),
+        [Auth::Anywhere, Auth::Absent]
+    );
     let alias = |name: &str, address: &str| Alias { name: name.to_owned(), address: address.to_owned() };
     assert_eq!(config.aliases.len(), 2);
     assert!(config.aliases.contains(&alias("root", "admin@example.com")));

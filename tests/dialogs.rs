@@ -16,6 +16,7 @@
 //! !drip COUNT 'a' 1s  octets, each followed by a wait  !lost, !evict, !shut-down    the session's other ends
 //! !session            another client                   !fail sync|write, !heal      the disk
 //! !user NAME PASSWORD one who may log in               !completed                   missing fields are added
+//! !tls, !tls-failed   the client's handshake           !crowded         no place for one more with TLS
 //! !clock set|unset    whether the wall clock is known  !quirks NAME=COUNT ...       met by the client so far
 //! !queued COUNT       messages made durable so far; of the last one:
 //! !from, !to, !name   paths and client name            !protocol Esmtp, !8bit, !utf8
@@ -55,7 +56,7 @@ fn judge(transcript: &[u8]) -> Result<(), String> {
             return wrong("a length or an octet");
         }
         let (code, rest) = text.split_at(3);
-        let codes = "211 214 220 221 235 250 252 334 354 421 450 451 452 454 455 500 501 502 503 504 530 535 550 552 553 554 555";
+        let codes = "211 214 220 221 235 250 252 334 354 421 450 451 452 454 455 500 501 502 503 504 530 535 538 550 552 553 554 555";
         if !codes.split(' ').any(|known| known == code) || code_before.is_some_and(|before| before != code) {
             return wrong("the code");
         }
@@ -185,6 +186,9 @@ fn direct(world: &mut World, step: &str) -> Result<(), String> {
     let (verb, argument) = step.split_once(' ').unwrap_or((step, ""));
     match verb {
         "!config" | "!client" | "!spool" | "!user" | "!completed" => {}
+        "!crowded" => {}
+        "!tls" => world.shake_hands(true),
+        "!tls-failed" => world.shake_hands(false),
         "!session" => world.another_session(),
         "!lost" | "!evict" | "!shut-down" => world.end(verb),
         "!drip" => {

@@ -2,7 +2,7 @@
 //! is undone whatever the split, ends of mail data that are where a simple reading of RFC 5321 says.
 
 use postern::limits::{COMMAND_OCTETS_MAX, PATH_OCTETS_MAX};
-use postern::smtp::command::{self, Command, Service, Terms};
+use postern::smtp::command::{self, AuthTerms, Command, Service, Terms};
 use postern::smtp::line::{self, Line};
 use postern::smtp::login::Response;
 use postern::smtp::mail_data::{BareLf, Fault, MailData, Part};
@@ -165,7 +165,8 @@ fn no_octets_make_a_parser_panic() {
     for round in 0..ROUNDS {
         let octets = if round % 2 == 0 { random.octets(300) } else { random.pieces(20, &parts) };
         for service in [Service::Basic, Service::Extended] {
-            let terms = Terms { service, offers_auth: true, tolerated: Quirks::ALL };
+            let terms =
+                Terms { service, has_starttls: true, auth: AuthTerms::Offered, tolerated: Quirks::ALL };
             if let Ok(Command::Mail(mail)) = command::parse(&octets, &terms, &mut Quirks::default()) {
                 assert_is_clean(mail.reverse_path.octets(), mail.utf8);
             }
@@ -279,7 +280,12 @@ fn paths_come_back_with_the_least_quoting() {
         let (received, sent) = mailbox(&mut random);
         let route = if random.below(3) == 0 { &b"@one.example,@two:"[..] } else { b"" };
         let line = [b"RCPT TO:<", route, &received, b">"].concat();
-        let terms = Terms { service: Service::Extended, offers_auth: false, tolerated: Quirks::NONE };
+        let terms = Terms {
+            service: Service::Extended,
+            has_starttls: false,
+            auth: AuthTerms::Absent,
+            tolerated: Quirks::NONE,
+        };
         let Ok(Command::Rcpt(rcpt)) = command::parse(&line, &terms, &mut Quirks::default()) else {
             panic!("refused: {}", line.escape_ascii())
         };

@@ -19,7 +19,7 @@ const FLOORS: &[&[&str]] = &[
 
 /// What only some places may name: the word, the starts of the paths where it may stand, and the rule.
 const KEPT_TO: &[(&str, &[&str], &str)] = &[
-    ("rustls", &["src/net/tls.rs"], "only net/tls.rs knows the TLS library"),
+    ("rustls", &["src/net/tls.rs", "src/net/tls/"], "only net/tls.rs knows the TLS library"),
     ("domain::base", &["src/net/resolver/packet.rs"], "only net/resolver/packet.rs knows the DNS library"),
     ("Instant::now", &["src/net/"], "only net/ reads clocks"),
     ("SystemTime", &["src/net/"], "only net/ reads clocks"),

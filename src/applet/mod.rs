@@ -54,6 +54,7 @@ postern: a durable SMTP alert relay
   postern queue show ID                    the message
   postern queue retry [ID]                 try it, or everything, now
   postern queue remove ID|--all [--yes]    remove it, or everything, unsent
+  postern status [--json]                  figures, the way to the smarthost, each client
   postern check --offline [--config FILE]  read the configuration only: \"ok\", or what is wrong
   postern limits                           this board's capacities and what they cost
   postern sendmail [-t] [ADDRESS...]       hand in the message on stdin; also by the name sendmail
@@ -61,7 +62,7 @@ postern: a durable SMTP alert relay
   postern --version
   postern --help
 
-FILE is /etc/postern.toml unless given; \"queue\" takes it too, to find the relay. RUST_LOG wins over the
+FILE is /etc/postern.toml unless given; \"queue\" and \"status\" find the relay by it. RUST_LOG wins over the
 file's \"log\".
 Exit codes: 0 done, 1 the demo's alert did not arrive, 64 usage, 65 damaged, 66 no such message, 69 no relay
 is running, 74 disk or network, 75 not yet, 77 not permitted, 78 configuration.
@@ -80,6 +81,7 @@ enum Applet {
     Serve { config: PathBuf },
     Check { config: PathBuf },
     Queue(Queue),
+    Status { config: PathBuf, is_json: bool },
     Limits,
     Sendmail(Vec<OsString>),
     Demo { once: bool },
@@ -94,6 +96,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Applet::Check { config } => check::run(&config),
         Applet::Queue(queue) if queue.is_for_help() => print(HELP),
         Applet::Queue(queue) => queue.run(),
+        Applet::Status { config, is_json } => {
+            tool::ask(&config, if is_json { "status json" } else { "status" })
+        }
         Applet::Limits => print(&limits::Table.to_string()),
         Applet::Sendmail(arguments) => sendmail::run(arguments),
         Applet::Demo { once } => demo::run(once),
@@ -157,9 +162,13 @@ fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Applet, Failur
     while let Some(argument) = parser.next()? {
         match (argument, &mut applet) {
             (Long("help") | Short('h'), _) => return Ok(Applet::Help),
-            (Long("config"), Applet::Serve { config } | Applet::Check { config }) => {
+            (
+                Long("config"),
+                Applet::Serve { config } | Applet::Check { config } | Applet::Status { config, .. },
+            ) => {
                 *config = parser.value()?.into();
             }
+            (Long("json"), Applet::Status { is_json, .. }) => *is_json = true,
             (Long("offline"), Applet::Check { .. }) => is_offline = true,
             (Long("once"), Applet::Demo { once }) => *once = true,
             (other, _) => return Err(other.unexpected().into()),
@@ -179,6 +188,7 @@ fn applet_of(name: &str) -> Option<Applet> {
         "serve" => Some(Applet::Serve { config: config() }),
         "check" => Some(Applet::Check { config: config() }),
         "queue" => Some(Applet::Queue(Queue::list(config()))),
+        "status" => Some(Applet::Status { config: config(), is_json: false }),
         "limits" => Some(Applet::Limits),
         "demo" => Some(Applet::Demo { once: false }),
         _ => None,
@@ -256,6 +266,8 @@ mod tests {
         assert_eq!(parsed("/usr/bin/check --offline --config=x"), Ok(Applet::Check { config: other }));
         assert_eq!(parsed("postern queue"), Ok(Applet::Queue(Queue::list(default.clone()))));
         assert_eq!(parsed("postern check --offline"), Ok(Applet::Check { config: default.clone() }));
+        let config = default.clone();
+        assert_eq!(parsed("postern status --json"), Ok(Applet::Status { config, is_json: true }));
         assert_eq!(parsed("postern limits"), Ok(Applet::Limits));
         assert_eq!(parsed("postern demo"), Ok(Applet::Demo { once: false }));
         assert_eq!(parsed("demo --once"), Ok(Applet::Demo { once: true }));

@@ -11,6 +11,8 @@ use std::os::fd::AsFd;
 use env_logger::Target;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use crate::net::log_lines;
+
 /// Octets of the longest line with its LF; the rest of it is cut. A pipe that polls writable takes as much
 /// whole (PIPE_BUF).
 const LINE_OCTETS_MAX: usize = 4096;
@@ -80,6 +82,7 @@ impl<W: Write + AsFd> Write for NeverBlocking<W> {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         if !self.is_writable() {
             self.dropped += 1;
+            log_lines::drop_one();
             return Ok(line.len());
         }
         if self.dropped > 0 {
@@ -89,6 +92,7 @@ impl<W: Write + AsFd> Write for NeverBlocking<W> {
             self.output.write_all(told.as_bytes())?;
             if !self.is_writable() {
                 self.dropped = 1;
+                log_lines::drop_one();
                 return Ok(line.len());
             }
         }

@@ -10,7 +10,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::ConfigError;
-use super::keys::{self, Standing};
+use super::keys;
 
 /// The file's text, for counting lines.
 #[derive(Clone, Copy, Debug)]
@@ -55,8 +55,7 @@ impl<'t> File<'t> {
         if is_key { key } else { "" }
     }
 
-    /// Refuses the first key, in the order of the file, that is unknown, in the wrong table, or not built
-    /// yet.
+    /// Refuses the first key, in the order of the file, that is unknown or in the wrong table.
     pub(super) fn check_keys(&self, root: &'t DeTable<'t>) -> Result<(), ConfigError> {
         let mut first: Option<(usize, ConfigError)> = None;
         let mut keep_first = |offset: usize, error: ConfigError| {
@@ -93,11 +92,8 @@ impl<'t> File<'t> {
         if keys::has_free_keys(table) {
             return Ok(());
         }
-        let Some(key) = keys::find(table, name) else {
+        if !keys::is_key(table, name) {
             return Err(self.refuse(offset, &full, keys::where_instead(table, name)));
-        };
-        if let Standing::Later(reason) = key.standing {
-            return Err(self.refuse(offset, &full, reason.to_owned()));
         }
         if table.is_empty() && keys::is_table(name) && entries_of(name, offset, value).is_empty() {
             let what = format!("is not a table; write [{name}] on a line and its keys below");

@@ -1,17 +1,8 @@
-//! Every key of the configuration file, and what this version does with it.
+//! Every key of the configuration file.
 //!
-//! The list is the file's contract: a key that is not here is a mistake in the file, and a key that is here
-//! but not built in this version is refused with its reason, because a setting that is silently without
-//! effect (a rewriting, a certificate of ours) is worse than a relay that doesn't start.
-
-/// What this version does with a key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Standing {
-    /// It is read.
-    Built,
-    /// It is refused, for this reason; the text ends with what to do instead.
-    Later(&'static str),
-}
+//! The list is the file's contract: a key that is not here is a mistake in the file, and refused, because a
+//! setting that is silently without effect (a rewriting, a certificate of ours) is worse than a relay that
+//! doesn't start.
 
 /// One key.
 #[derive(Debug)]
@@ -20,87 +11,79 @@ pub(super) struct Key {
     pub(super) table: &'static str,
     /// Its name in that table; a table of the file is a key of the top.
     pub(super) name: &'static str,
-    /// What becomes of it.
-    pub(super) standing: Standing,
 }
 
-const NO_LISTENER_TLS: Standing = Standing::Later("this version's listeners offer no TLS; leave it out");
-
-const fn built(table: &'static str, name: &'static str) -> Key {
-    Key { table, name, standing: Standing::Built }
-}
-
-const fn later(table: &'static str, name: &'static str, standing: Standing) -> Key {
-    Key { table, name, standing }
+const fn key(table: &'static str, name: &'static str) -> Key {
+    Key { table, name }
 }
 
 /// All keys, in the order in which README and messages show them.
 pub(super) const KEYS: &[Key] = &[
-    built("", "hostname"),
-    built("", "admin"),
-    built("", "domain"),
-    built("", "run_as"),
-    built("", "log"),
-    built("", "log_to"),
-    built("", "listen"),
-    built("", "allow"),
-    built("", "relay_to"),
-    built("", "announce"),
-    built("", "smarthost"),
-    built("", "spool"),
-    built("", "retry"),
-    built("", "limits"),
-    built("", "quirks"),
-    built("", "clock"),
-    built("", "sender"),
-    built("", "aliases"),
-    built("", "control"),
-    built("", "submit"),
-    later("", "listener_tls", NO_LISTENER_TLS),
-    built("", "users"),
-    built("smarthost", "host"),
-    built("smarthost", "port"),
-    built("smarthost", "tls"),
-    built("smarthost", "connections"),
-    built("smarthost", "discard"),
-    built("smarthost", "auth"),
-    built("smarthost", "allow_plaintext_auth"),
-    built("smarthost", "user"),
-    built("smarthost", "password_file"),
-    built("smarthost", "token_file"),
-    built("smarthost", "ca_file"),
-    built("smarthost", "pins"),
-    built("spool", "path"),
-    built("spool", "size"),
-    built("spool", "volatile"),
-    built("retry", "first"),
-    built("retry", "longest"),
-    built("retry", "route_longest"),
-    built("retry", "give_up"),
-    built("retry", "hold"),
-    built("retry", "auth"),
-    built("limits", "message_size"),
-    built("limits", "sessions"),
-    built("limits", "sessions_per_client"),
-    built("limits", "command_timeout"),
-    built("limits", "data_timeout"),
-    built("limits", "messages_per_minute"),
-    built("limits", "spool_share"),
-    built("quirks", "missing_brackets"),
-    built("quirks", "space_after_colon"),
-    built("quirks", "helo_junk"),
-    built("quirks", "long_lines"),
-    built("quirks", "auth_login"),
-    built("quirks", "missing_fields"),
-    built("quirks", "bare_lf"),
-    built("clock", "untrusted"),
-    built("sender", "envelope"),
-    built("sender", "header_from"),
-    built("sender", "hide_received"),
-    built("control", "path"),
-    built("submit", "path"),
-    later("listener_tls", "certificate", NO_LISTENER_TLS),
-    later("listener_tls", "key", NO_LISTENER_TLS),
+    key("", "hostname"),
+    key("", "admin"),
+    key("", "domain"),
+    key("", "run_as"),
+    key("", "log"),
+    key("", "log_to"),
+    key("", "listen"),
+    key("", "allow"),
+    key("", "relay_to"),
+    key("", "announce"),
+    key("", "smarthost"),
+    key("", "spool"),
+    key("", "retry"),
+    key("", "limits"),
+    key("", "quirks"),
+    key("", "clock"),
+    key("", "sender"),
+    key("", "aliases"),
+    key("", "control"),
+    key("", "submit"),
+    key("", "listener_tls"),
+    key("", "users"),
+    key("smarthost", "host"),
+    key("smarthost", "port"),
+    key("smarthost", "tls"),
+    key("smarthost", "connections"),
+    key("smarthost", "discard"),
+    key("smarthost", "auth"),
+    key("smarthost", "allow_plaintext_auth"),
+    key("smarthost", "user"),
+    key("smarthost", "password_file"),
+    key("smarthost", "token_file"),
+    key("smarthost", "ca_file"),
+    key("smarthost", "pins"),
+    key("spool", "path"),
+    key("spool", "size"),
+    key("spool", "volatile"),
+    key("retry", "first"),
+    key("retry", "longest"),
+    key("retry", "route_longest"),
+    key("retry", "give_up"),
+    key("retry", "hold"),
+    key("retry", "auth"),
+    key("limits", "message_size"),
+    key("limits", "sessions"),
+    key("limits", "sessions_per_client"),
+    key("limits", "command_timeout"),
+    key("limits", "data_timeout"),
+    key("limits", "messages_per_minute"),
+    key("limits", "spool_share"),
+    key("quirks", "missing_brackets"),
+    key("quirks", "space_after_colon"),
+    key("quirks", "helo_junk"),
+    key("quirks", "long_lines"),
+    key("quirks", "auth_login"),
+    key("quirks", "missing_fields"),
+    key("quirks", "bare_lf"),
+    key("clock", "untrusted"),
+    key("sender", "envelope"),
+    key("sender", "header_from"),
+    key("sender", "hide_received"),
+    key("control", "path"),
+    key("submit", "path"),
+    key("listener_tls", "certificate"),
+    key("listener_tls", "key"),
 ];
 
 /// True for a table whose keys are names that the administrator chooses.
@@ -108,9 +91,9 @@ pub(super) fn has_free_keys(table: &str) -> bool {
     matches!(table, "aliases" | "users")
 }
 
-/// The key `name` of `table`.
-pub(super) fn find(table: &str, name: &str) -> Option<&'static Key> {
-    KEYS.iter().find(|key| key.table == table && key.name == name)
+/// True when `table` has the key `name`.
+pub(super) fn is_key(table: &str, name: &str) -> bool {
+    KEYS.iter().any(|key| key.table == table && key.name == name)
 }
 
 /// True when `name` is one of the file's tables.
@@ -134,7 +117,7 @@ pub(super) fn where_instead(table: &str, name: &str) -> String {
         return format!("stands in the wrong place; it belongs {places}");
     }
     let mut allowed = String::new();
-    for key in KEYS.iter().filter(|key| key.table == table && key.standing == Standing::Built) {
+    for key in KEYS.iter().filter(|key| key.table == table) {
         let comma = if allowed.is_empty() { "" } else { ", " };
         allowed += &format!("{comma}{}", key.name);
     }
@@ -145,7 +128,7 @@ pub(super) fn where_instead(table: &str, name: &str) -> String {
 mod tests {
     use super::*;
 
-    /// README's table has every key that is read, and no other.
+    /// README's table has every key.
     #[test]
     fn readme_has_every_key() {
         let readme = include_str!("../../README.md");
@@ -154,7 +137,7 @@ mod tests {
         for key in KEYS.iter().filter(|key| !(key.table.is_empty() && is_table(key.name))) {
             let dot = if key.table.is_empty() { "" } else { "." };
             let full = format!("{}{dot}{}", key.table, key.name);
-            assert_eq!(rows.contains(&full.as_str()), key.standing == Standing::Built, "{full}");
+            assert!(rows.contains(&full.as_str()), "{full}");
         }
     }
 }

@@ -7,6 +7,7 @@
 
 mod file;
 mod keys;
+mod listener;
 mod run_as;
 mod smarthost;
 mod values;
@@ -21,6 +22,7 @@ use crate::time::Duration;
 use crate::{limits, smtp};
 use file::{File, Table};
 
+pub use listener::{Auth, KeyPair, Listen, Listener, ListenerTls};
 pub use run_as::RunAs;
 pub use smarthost::{Login, Mechanism, SecretFile, Smarthost, TlsPolicy, USER_OCTETS_MAX};
 
@@ -77,6 +79,8 @@ pub struct Config {
     pub relay_to: Vec<RelayTo>,
     /// Who gets the mail of local names, before `admin`.
     pub aliases: Vec<Alias>,
+    /// Who we are where a listener has TLS.
+    pub listener_tls: Option<KeyPair>,
     /// Who may log in where AUTH is offered.
     pub users: Vec<User>,
     /// The reverse-path that mail leaves with instead of its own, unless that is null.
@@ -123,45 +127,6 @@ pub struct ConfigError {
     line: usize,
     key: String,
     what: String,
-}
-
-/// One listening address.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Listen {
-    /// An address and port.
-    Address(SocketAddr),
-    /// All addresses of an interface, bound to the device.
-    Interface {
-        /// As `ip link` shows it.
-        name: String,
-        /// TCP port.
-        port: u16,
-    },
-}
-
-impl fmt::Display for Listen {
-    /// As the file has it.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Address(address) => address.fmt(f),
-            Self::Interface { name, port } => write!(f, "{name}:{port}"),
-        }
-    }
-}
-
-/// One entry of `listen`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Listener {
-    /// Where.
-    pub listen: Listen,
-    /// AUTH is offered, passwords in clear.
-    pub auth: bool,
-}
-
-impl fmt::Display for Listener {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.listen.fmt(f)
-    }
 }
 
 /// One entry of `relay_to`.
@@ -305,10 +270,10 @@ impl Config {
             0 => Ok(()),
             _ => Err("this version logs to stderr only; set log_to = \"stderr\" or leave it out".to_owned()),
         })?;
-        let listen = top.read_list("listen", LISTEN_COUNT_MAX, values::listener)?;
+        let listen = top.read_list("listen", LISTEN_COUNT_MAX, listener::entry)?;
         let listen = listen.unwrap_or_else(|| {
             let listen = Listen::Address(SocketAddr::from(([127, 0, 0, 1], 25)));
-            vec![Listener { listen, auth: false }]
+            vec![Listener { listen, tls: ListenerTls::None, auth: Auth::Absent }]
         });
         if listen.is_empty() {
             return Err(top.refuse("listen", "is empty; name one \"address:port\" at least".to_owned()));
@@ -320,7 +285,9 @@ impl Config {
         }
         let smarthosts = smarthost::read_all(&file.tables(root, "smarthost"), &hostname, &listen)?;
         let users = file.table(root, "users").read_all(USERS_COUNT_MAX, values::user)?;
-        check_logins(&top, &listen, &users)?;
+        listener::check_logins(&top, &listen, &users)?;
+        let tls = file.table(root, "listener_tls");
+        let listener_tls = listener::key_pair(&tls, &top, &listen, smarthost::tls_connections(&smarthosts))?;
         let spool = spool(&file.table(root, "spool"))?;
         let limits = limits(&file.table(root, "limits"), spool.octets)?;
         let control = control(&file.table(root, "control"))?;
@@ -333,6 +300,7 @@ impl Config {
             run_as: top.read("run_as", run_as::run_as)?,
             relay_to: top.read_list("relay_to", RELAY_TO_COUNT_MAX, values::relay_to)?.unwrap_or_default(),
             aliases: file.table(root, "aliases").read_all(ALIASES_COUNT_MAX, values::alias)?,
+            listener_tls,
             users,
             sender_envelope: sender.read("envelope", values::mailbox)?,
             sender_header_from: sender.read("header_from", values::mailbox)?,
@@ -351,6 +319,11 @@ impl Config {
             listen,
             smarthosts,
         })
+    }
+
+    /// Clients that may speak TLS at once: what the smarthosts' connections leave of the board's capacity.
+    pub fn tls_clients_max(&self) -> usize {
+        limits::TLS_CONNECTIONS.saturating_sub(smarthost::tls_connections(&self.smarthosts))
     }
 
     /// True when any interface's neighbours may relay although nobody named one: worth a warning at start.
@@ -428,21 +401,6 @@ fn retry(table: &Table<'_>) -> Result<Retry, ConfigError> {
         );
     }
     Ok(retry)
-}
-
-/// AUTH without users, or users without AUTH, is a mistake.
-fn check_logins(top: &Table<'_>, listen: &[Listener], users: &[User]) -> Result<(), ConfigError> {
-    match (listen.iter().any(|listener| listener.auth), users.is_empty()) {
-        (true, true) => {
-            let what = "offers AUTH, but nobody may log in; add [users], with NAME = \"/path/of/password\"";
-            Err(top.refuse("listen", what.to_owned()))
-        }
-        (false, false) => {
-            let what = "are without effect; no entry of \"listen\" has auth = true";
-            Err(top.refuse("users", what.to_owned()))
-        }
-        (true, false) | (false, true) => Ok(()),
-    }
 }
 
 fn limits(table: &Table<'_>, spool_octets: u64) -> Result<Limits, ConfigError> {

@@ -119,6 +119,12 @@ impl SecretFile {
     }
 }
 
+/// Connections with TLS that the smarthosts may take of the board's.
+pub(super) fn tls_connections(smarthosts: &[Smarthost]) -> usize {
+    let with_tls = smarthosts.iter().filter(|smarthost| smarthost.tls != TlsPolicy::None);
+    with_tls.map(|smarthost| smarthost.connections).sum::<usize>().min(limits::SENDER_CONNECTIONS)
+}
+
 /// All of them, in the order of the file.
 pub(super) fn read_all(
     tables: &[Table<'_>],

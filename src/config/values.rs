@@ -7,13 +7,11 @@ use core::ops::RangeInclusive;
 use base64ct::{Base64, Encoding as _};
 use toml::de::DeValue;
 
-use super::{Alias, Listen, Listener, Network, RelayTo, User};
+use super::{Alias, Network, RelayTo, User};
 use crate::smtp::login::USER_OCTETS_MAX;
 use crate::smtp::path::{Mailbox, Utf8, is_domain};
 use crate::time::Duration;
 
-/// Octets of an interface's name (IFNAMSIZ without its final zero).
-const INTERFACE_OCTETS_MAX: usize = 15;
 /// The shortest IPv4 prefix that may relay: anything wider is a good part of the Internet.
 const IPV4_BITS_MIN: u8 = 8;
 /// The shortest IPv6 prefix that may relay, outside of unique local and link-local addresses (RFC 4193, RFC
@@ -37,7 +35,6 @@ const SOCKET_PATH_OCTETS_MAX: usize = 107;
 
 const DURATION_FORMS: &str = r#"write "30s", "1m", "2h" or "5d""#;
 const SIZE_FORMS: &str = r#"write octets, or "64KiB", "4MiB", "10MB""#;
-const LISTEN_FORMS: &str = r#"write "address:port" or "interface:port", as "127.0.0.1:25" or "br-lan:25""#;
 const NETWORK_FORMS: &str = r#"write "loopback", "on-link", an address, or a network as "192.168.1.0/24""#;
 
 /// A string that isn't empty.
@@ -133,77 +130,6 @@ pub(super) fn duration(value: &DeValue<'_>, s_max: u64) -> Result<Duration, Stri
         format!("{}h", s_max / 3600)
     };
     Err(format!("is {}; allowed: \"1s\" to \"{longest}\"", shown(value)))
-}
-
-/// `address:port` or `interface:port`, or a table of them and of what the listener offers.
-pub(super) fn listener(value: &DeValue<'_>) -> Result<Listener, String> {
-    let Some(table) = value.as_table() else {
-        return Ok(Listener { listen: listen_address(value)?, auth: false });
-    };
-    let (mut auth, mut is_plaintext_allowed) = (false, false);
-    for (name, value) in table {
-        let truth = |key| truth(value.get_ref()).map_err(|what| format!("{key}: {what}"));
-        match name.get_ref().as_ref() {
-            "address" => {}
-            "tls" if value.get_ref().as_str() == Some("none") => {}
-            "tls" => {
-                return Err("tls: this version's listeners offer no TLS; set tls = \"none\"".to_owned());
-            }
-            "auth" => auth = truth("auth")?,
-            "allow_plaintext_auth" => is_plaintext_allowed = truth("allow_plaintext_auth")?,
-            other => {
-                return Err(format!(
-                    "{}: is not a key of a listener; allowed here: address, tls, auth, allow_plaintext_auth",
-                    other.escape_debug()
-                ));
-            }
-        }
-    }
-    if auth && !is_plaintext_allowed {
-        return Err("auth: sends passwords through the network in clear; \
-                    add allow_plaintext_auth = true if that is what you want"
-            .to_owned());
-    }
-    if is_plaintext_allowed && !auth {
-        return Err("allow_plaintext_auth: is without effect; set auth = true beside it".to_owned());
-    }
-    match table.get("address") {
-        Some(address) => Ok(Listener { listen: listen_address(address.get_ref())?, auth }),
-        None => Err(format!("has no address; {LISTEN_FORMS}")),
-    }
-}
-
-fn listen_address(value: &DeValue<'_>) -> Result<Listen, String> {
-    let Some(text) = value.as_str() else {
-        return Err(format!("is {}; {LISTEN_FORMS}", shown(value)));
-    };
-    if let Ok(address) = text.parse::<SocketAddr>() {
-        let plain = SocketAddr::new(address.ip().to_canonical(), address.port());
-        if plain.is_ipv4() != address.is_ipv4() {
-            return Err(format!("is {}; write the IPv4 address as such: \"{plain}\"", shown(value)));
-        }
-        return Ok(Listen::Address(address));
-    }
-    let Some((name, port)) = text.rsplit_once(':') else {
-        return Err(format!("is {} without a port; {LISTEN_FORMS}", shown(value)));
-    };
-    let Ok(port) = port.parse::<u16>() else {
-        return Err(format!("is {}, whose port is not 0 to 65535; {LISTEN_FORMS}", shown(value)));
-    };
-    if name.parse::<Ipv6Addr>().is_ok() {
-        return Err(format!("is {}; an IPv6 address stands in brackets: \"[{name}]:{port}\"", shown(value)));
-    }
-    if name == "localhost" || name == "*" {
-        let address = if name == "*" { "0.0.0.0" } else { "127.0.0.1" };
-        return Err(format!("is {}; write the address: \"{address}:{port}\"", shown(value)));
-    }
-    let is_name = (1..=INTERFACE_OCTETS_MAX).contains(&name.len())
-        && name.bytes().all(|octet| octet.is_ascii_graphic() && !b"/:[]\"".contains(&octet))
-        && !name.bytes().all(|octet| octet.is_ascii_digit() || octet == b'.');
-    if !is_name {
-        return Err(format!("is {}, neither an address nor an interface; {LISTEN_FORMS}", shown(value)));
-    }
-    Ok(Listen::Interface { name: name.to_owned(), port })
 }
 
 /// One entry of `allow`. A prefix that would let strangers relay is refused (SEC-relay-a).
@@ -460,7 +386,7 @@ fn above_board(given: &str, allowed: &str) -> String {
 }
 
 /// A value as the file has it, in one line of at most about 70 characters.
-fn shown(value: &DeValue<'_>) -> String {
+pub(super) fn shown(value: &DeValue<'_>) -> String {
     if let Some(text) = value.as_str() {
         let short: String = text.chars().take(64).collect();
         let dots = if short.len() < text.len() { "..." } else { "" };

@@ -6,6 +6,7 @@
 
 use std::io::{ErrorKind, Read, Write};
 
+use super::downstream::Downstream;
 use super::tls::{Plaintext, Stream};
 use super::upstream::Upstream;
 use super::wire::Wire;
@@ -60,11 +61,15 @@ impl Socket {
         now: &Now,
         at: Connection,
         relay: &mut Relay<D>,
-        upstream: &mut Upstream,
+        (upstream, downstream): (&mut Upstream, &mut Downstream),
     ) -> Pumped {
         for _ in 0..ROUNDS_MAX {
             if self.tls.is_none() && relay.wants_tls(at) {
-                match upstream.start_tls(relay.smarthost_of(at)) {
+                let stream = match at {
+                    Connection::Receiver(_) => downstream.start_tls(),
+                    Connection::Sender(_) => upstream.start_tls(relay.smarthost_of(at)),
+                };
+                match stream {
                     Ok(stream) => self.tls = Some(Box::new(stream)),
                     Err(fault) => relay.tls_failed(now, at, fault),
                 }

@@ -4,19 +4,21 @@
 //! sockets, a few pieces a turn, so that no session waits for a long answer. A tool that does not read keeps
 //! its place until another one needs it.
 
+use std::fs::File;
 use std::io::{Error, ErrorKind, Read, Write};
 
 use mio::net::UnixStream;
 use mio::{Interest, Registry, Token};
 
-use super::StartError;
+use super::lines::visit_lines;
 use super::socket_file::SocketFile;
+use super::{StartError, log_lines};
 use crate::buffer::{Buffer, Window};
 use crate::config::Config;
 use crate::relay::Relay;
-use crate::relay::control::{ANSWER_OCTETS, Control, REQUEST_OCTETS_MAX};
+use crate::relay::control::{ANSWER_OCTETS, Control, Outside, REQUEST_OCTETS_MAX};
 use crate::smtp::Next;
-use crate::spool::Device;
+use crate::spool::SpoolFile;
 use crate::time::{Duration, Instant, Now};
 
 /// Tools that are served at once.
@@ -134,11 +136,11 @@ impl Controls {
     }
 
     /// Moves what can be moved: `token_of` makes the token of a place and a generation.
-    pub(super) fn turn<D: Device>(
+    pub(super) fn turn(
         &mut self,
         now: &Now,
         registry: &Registry,
-        relay: &mut Relay<D>,
+        relay: &mut Relay<SpoolFile>,
         token_of: impl Fn(usize, usize) -> Token,
     ) {
         for at in 0..CONNECTIONS_MAX {
@@ -154,7 +156,7 @@ impl Controls {
     }
 
     /// After the relay's turn: what waited for that goes on.
-    pub(super) fn turned<D: Device>(&mut self, now: &Now, relay: &mut Relay<D>) {
+    pub(super) fn turned(&mut self, now: &Now, relay: &mut Relay<SpoolFile>) {
         for at in 0..CONNECTIONS_MAX {
             if self.places[at].connection.as_ref().is_some_and(|open| open.control.is_committing()) {
                 self.pump(at, now, relay);
@@ -182,11 +184,11 @@ impl Controls {
         self.places.iter().filter_map(|place| place.connection.as_deref())
     }
 
-    fn accept<D: Device>(
+    fn accept(
         &mut self,
         now: &Now,
         registry: &Registry,
-        relay: &mut Relay<D>,
+        relay: &mut Relay<SpoolFile>,
         token_of: impl Fn(usize, usize) -> Token,
     ) {
         if self.rests_until.is_some_and(|until| until > now.instant) {
@@ -244,7 +246,7 @@ impl Controls {
         }
     }
 
-    fn pump<D: Device>(&mut self, at: usize, now: &Now, relay: &mut Relay<D>) {
+    fn pump(&mut self, at: usize, now: &Now, relay: &mut Relay<SpoolFile>) {
         let Some(connection) = &mut self.places[at].connection else { return };
         match connection.pump(now, relay) {
             Ok(Pumped::Idle) => connection.is_runnable = false,
@@ -280,13 +282,13 @@ impl Connection {
         }
     }
 
-    fn pump<D: Device>(&mut self, now: &Now, relay: &mut Relay<D>) -> Result<Pumped, Error> {
+    fn pump(&mut self, now: &Now, relay: &mut Relay<SpoolFile>) -> Result<Pumped, Error> {
         for _ in 0..ROUNDS_MAX {
             let has_read = self.read()?;
             if !self.is_closing {
                 let mut input = Buffer::new(&mut self.input, &mut self.input_window);
                 let mut output = Buffer::new(&mut self.output, &mut self.output_window);
-                let next = self.control.advance(now, &mut input, &mut output, relay);
+                let next = self.control.advance(now, &mut input, &mut output, relay, outside);
                 self.is_closing = next == Next::Close;
             }
             let has_written = self.write()?;
@@ -338,4 +340,29 @@ impl Connection {
         }
         Ok(has_moved)
     }
+}
+
+/// What the relay can't know of itself. Costs a read of /proc, where there is one.
+fn outside(relay: &Relay<SpoolFile>) -> Outside {
+    let mut outside = Outside {
+        log_lines_dropped: log_lines::dropped(),
+        is_spool_volatile: relay.spool().device().is_volatile(),
+        ..Outside::default()
+    };
+    if let Ok(status) = File::open("/proc/self/status") {
+        // What can't be read stays zero.
+        let _ = visit_lines(status, |line| {
+            let octets = |name: &[u8]| line.strip_prefix(name).and_then(kib);
+            outside.resident_octets = octets(b"VmRSS:").unwrap_or(outside.resident_octets);
+            outside.peak_octets = octets(b"VmHWM:").unwrap_or(outside.peak_octets);
+            true
+        });
+    }
+    outside
+}
+
+/// The octets in `  1234 kB`.
+fn kib(field: &[u8]) -> Option<u64> {
+    let field = field.trim_ascii().strip_suffix(b" kB")?;
+    core::str::from_utf8(field).ok()?.parse().ok().map(|kib: u64| kib * 1024)
 }

@@ -16,6 +16,7 @@ use signal_hook_mio::v1_0::Signals;
 use super::connection::{Pumped, Socket};
 use super::control::{self, Controls};
 use super::dial::{Connected, Dials};
+use super::downstream::Downstream;
 use super::entrance::{ENTRANCES_MAX, Entrance};
 use super::resolver::{NAMES_MAX, NameIndex, Resolver, Source};
 use super::upstream::Upstream;
@@ -91,6 +92,7 @@ struct Driver {
     /// Host and port of each, in the order of the configuration.
     smarthosts: Vec<(String, u16)>,
     upstream: Upstream,
+    downstream: Downstream,
     entrance: Entrance,
     addresses: Vec<SocketAddr>,
     slots: Box<[Slot]>,
@@ -113,6 +115,7 @@ impl EventLoop {
         privileges::give_up(identity.as_ref(), &config.spool.path)?;
         let now = clock::now();
         let upstream = Upstream::new(&config)?;
+        let downstream = Downstream::new(&config)?;
         let users = users::read(&config.users)?;
         let blocks = u32::try_from(config.spool.octets / BLOCK_OCTETS as u64).unwrap_or(u32::MAX);
         let start = Start { blocks, seed: clock::seed(), now: now.instant };
@@ -154,6 +157,7 @@ impl EventLoop {
             relay,
             smarthosts,
             upstream,
+            downstream,
             entrance,
             addresses,
             controls,
@@ -317,7 +321,8 @@ impl Driver {
     fn pump(&mut self, now: &Now, index: usize) {
         let slot = &mut self.slots[index];
         let Link::Open(socket) = &mut slot.link else { return };
-        match socket.pump(now, connection_at(index), &mut self.relay, &mut self.upstream) {
+        let sides = (&mut self.upstream, &mut self.downstream);
+        match socket.pump(now, connection_at(index), &mut self.relay, sides) {
             Pumped::Idle => slot.is_runnable = false,
             Pumped::Runnable => slot.is_runnable = true,
             Pumped::Over => self.drop_socket(now, index),

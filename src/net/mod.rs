@@ -5,11 +5,13 @@ pub mod clock;
 mod connection;
 mod control;
 pub mod dial;
+mod downstream;
 mod entrance;
 mod event_loop;
 pub mod hosts;
 mod lines;
 mod listener;
+pub mod log_lines;
 pub mod on_link;
 pub mod privileges;
 pub mod resolver;
@@ -28,7 +30,7 @@ use crate::sender::SecretFault;
 use crate::spool::OpenError;
 
 pub use event_loop::{EventLoop, Running};
-pub use tls::TrustError;
+pub use tls::{KeyPairFault, TrustError};
 
 /// Why the relay can't start, as one line for the administrator.
 #[derive(Debug)]
@@ -67,6 +69,15 @@ pub enum StartError {
     },
     /// There is nothing to judge the smarthost's certificate by.
     Trust(TrustError),
+    /// A listener has no certificate to show.
+    KeyPair {
+        /// The key of the configuration.
+        key: &'static str,
+        /// Its file.
+        path: PathBuf,
+        /// What is wrong with it.
+        fault: KeyPairFault,
+    },
     /// There is no secret to log in with.
     Secret {
         /// Its file.
@@ -113,6 +124,9 @@ impl core::fmt::Display for StartError {
                 }
             }
             Self::User { name, path, what } => write!(f, "users.{name}: {}: {what}", path.display()),
+            Self::KeyPair { key, path, fault } => {
+                write!(f, "listener_tls.{key}: {}: {fault}", path.display())
+            }
             Self::RunAs(what) => write!(f, "run_as: {what}"),
             Self::Trust(error) => write!(f, "{error}"),
             Self::Secret { path, fault } => write!(f, "smarthost: {}: {fault}", path.display()),
@@ -131,6 +145,7 @@ impl StartError {
             Self::Listen { .. }
             | Self::Socket { .. }
             | Self::User { .. }
+            | Self::KeyPair { .. }
             | Self::RunAs(_)
             | Self::Trust(_)
             | Self::Secret { .. } => 78,

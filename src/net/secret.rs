@@ -41,8 +41,28 @@ impl Stamp {
     }
 }
 
+/// Who may read a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Readers {
+    /// Anybody.
+    All,
+    /// Nobody but its owner and group.
+    Few,
+}
+
 /// Reads the secret in `path`; with the stamp of what was read.
 pub(super) fn read(path: &Path) -> (Result<Secret, SecretFault>, Stamp) {
+    let (octets, stamp) = read_file(path, Readers::Few, SECRET_OCTETS_MAX + "\r\n".len());
+    (octets.and_then(Secret::new), stamp)
+}
+
+/// The content of the file `path`, with one octet more than `octets_max` when it is longer; with the stamp of
+/// what was read.
+pub(super) fn read_file(
+    path: &Path,
+    readers: Readers,
+    octets_max: usize,
+) -> (Result<Zeroizing<Vec<u8>>, SecretFault>, Stamp) {
     // A pipe or a terminal must not hold up the loop.
     let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits() as i32;
     let opened = OpenOptions::new().read(true).custom_flags(flags).open(path);
@@ -54,18 +74,23 @@ pub(super) fn read(path: &Path) -> (Result<Secret, SecretFault>, Stamp) {
         Err(_) => return (Err(SecretFault::Unreadable), Stamp::of(path)),
     };
     let Ok(metadata) = file.metadata() else { return (Err(SecretFault::Unreadable), Stamp::default()) };
-    (read_opened(file, &metadata), Stamp::new(Some(&metadata)))
+    let stamp = Stamp::new(Some(&metadata));
+    if readers == Readers::Few && metadata.is_file() && metadata.mode() & OTHERS != 0 {
+        return (Err(SecretFault::Exposed), stamp);
+    }
+    (read_opened(file, &metadata, octets_max), stamp)
 }
 
-fn read_opened(mut file: File, metadata: &Metadata) -> Result<Secret, SecretFault> {
+fn read_opened(
+    mut file: File,
+    metadata: &Metadata,
+    octets_max: usize,
+) -> Result<Zeroizing<Vec<u8>>, SecretFault> {
     if !metadata.is_file() {
         return Err(SecretFault::Unreadable);
     }
-    if metadata.mode() & OTHERS != 0 {
-        return Err(SecretFault::Exposed);
-    }
     // One buffer that never grows, so that no copy stays behind; a longer content shows by filling it.
-    let mut octets = Zeroizing::new(vec![0; SECRET_OCTETS_MAX + "\r\n".len() + 1]);
+    let mut octets = Zeroizing::new(vec![0; octets_max + 1]);
     let mut used = 0;
     while used < octets.len() {
         match file.read(&mut octets[used..]) {
@@ -76,7 +101,7 @@ fn read_opened(mut file: File, metadata: &Metadata) -> Result<Secret, SecretFaul
         }
     }
     octets.truncate(used);
-    Secret::new(octets)
+    Ok(octets)
 }
 
 #[cfg(test)]

@@ -1,9 +1,10 @@
-//! TLS 1.2 and 1.3 (RFC 8996), by rustls: the only file that names it.
+//! TLS 1.2 and 1.3 (RFC 8996), by rustls: nothing else names it.
 //!
-//! A [`Client`] is what one smarthost's connections have in common; a [`Stream`] is one of them, between the
-//! socket's octets and the session's. The certificate is judged against the authorities in a file, which is
-//! read at each full handshake, so that none of its hundred certificates stays in memory and a newer file
-//! counts at once; or against pins. The wall clock is the loop's own.
+//! A [`Client`] is what one smarthost's connections have in common, a [`Server`] what those of our own
+//! clients have; a [`Stream`] is one of them, between the socket's octets and the session's. The certificate
+//! is judged against the authorities in a file, which is read at each full handshake, so that none of its
+//! hundred certificates stays in memory and a newer file counts at once; or against pins. The wall clock is
+//! the loop's own.
 //!
 //! Absent on purpose: a way to go without a check, the common name as a host's name (RFC 6125 6.4.4),
 //! revocation lists, 0-RTT data.
@@ -29,6 +30,11 @@ use rustls::{
     AlertDescription, CertificateError, ClientConfig, ClientConnection, Connection, DigitallySignedStruct,
     Error, PeerIncompatible, RootCertStore, SignatureScheme,
 };
+
+mod server;
+
+pub use server::KeyPairFault;
+pub(super) use server::Server;
 
 use super::certificate::Validity;
 use super::clock;
@@ -396,6 +402,10 @@ fn fault_of(error: &Error) -> TlsFault {
         Error::PeerIncompatible(
             PeerIncompatible::ServerDoesNotSupportTls12Or13
                 | PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig
+                | PeerIncompatible::Tls12NotOffered
+                | PeerIncompatible::Tls12NotOfferedOrEnabled
+                // What clients before TLS 1.2 lack, and none since.
+                | PeerIncompatible::SignatureAlgorithmsExtensionRequired
         ) | Error::AlertReceived(AlertDescription::ProtocolVersion)
     );
     if is_about_version {

@@ -6,12 +6,12 @@ use core::mem;
 use super::session::{BAD_COMMANDS_MAX, CLOSING_TIMEOUT, Session, State, Turn};
 use crate::buffer::Buffer;
 use crate::config::Config;
-use crate::smtp::command::{self, Command, Service, Terms};
+use crate::smtp::command::{self, AuthTerms, Command, Service, Terms};
 use crate::smtp::line::{self, Line};
 use crate::smtp::login::LOGIN_LINE_OCTETS_MAX;
 use crate::smtp::path::ClientName;
 use crate::smtp::quirk::{Quirk, Quirks};
-use crate::smtp::reply::{self, Farewell, Reply};
+use crate::smtp::reply::{self, Farewell, Offer, Reply};
 use crate::spool::Device;
 
 /// What of the input is not to be understood.
@@ -35,11 +35,6 @@ impl Drops {
 }
 
 impl Session {
-    /// True where the client came in, AUTH is offered.
-    pub(super) fn offers_auth(&self, config: &Config) -> bool {
-        config.listen.get(usize::from(self.peer.listener)).is_some_and(|listener| listener.auth)
-    }
-
     /// True for a client whose mail goes anywhere: one of ours.
     pub(super) fn may_relay(&self, config: &Config) -> bool {
         self.is_logged_in || self.peer.may_relay(&config.allow)
@@ -49,7 +44,8 @@ impl Session {
     pub(super) fn read_command<D: Device>(&mut self, input: &mut Buffer, turn: &mut Turn<D>) -> bool {
         let terms = Terms {
             service: self.service,
-            offers_auth: self.offers_auth(turn.config),
+            has_starttls: self.has_starttls(turn.config),
+            auth: self.auth_terms(turn.config),
             tolerated: turn.config.quirks.tolerated,
         };
         let mut met = Quirks::NONE;
@@ -134,13 +130,16 @@ impl Session {
         let is_early = mem::take(&mut self.is_early);
         self.state = match (state, command) {
             (State::Login(_) | State::Data(_) | State::Chunk(..) | State::Committing(_), _)
-            | (State::Closing, _) => {
+            | (State::TlsAsked(_) | State::Handshake(_) | State::Closing, _) => {
                 unreachable!("no command is read in these states")
             }
             (state, Command::Ehlo(name)) => {
-                let octets_max = turn.message_octets_max(self.place);
-                let offers_auth = self.offers_auth(turn.config);
-                reply::write_ehlo(turn.output, &turn.config.hostname, octets_max, offers_auth);
+                let offer = Offer {
+                    size: turn.message_octets_max(self.place),
+                    starttls: self.has_starttls(turn.config) && !self.is_tls,
+                    auth: self.auth_terms(turn.config) == AuthTerms::Offered,
+                };
+                reply::write_ehlo(turn.output, &turn.config.hostname, &offer);
                 self.introduced(state, name, Service::Extended, turn)
             }
             (state, Command::Helo(name)) => {
@@ -161,6 +160,7 @@ impl Session {
                 unchanged(state, reply::C503_BDAT_GOES_ON, turn)
             }
             (state, Command::Bdat(bdat)) => self.bdat(state, bdat, turn),
+            (state, Command::StartTls) => self.starttls(state, turn),
             (state, Command::Auth(mechanism, response)) => self.auth(state, mechanism, response, turn),
             (state, Command::Rset) => {
                 turn.say(reply::C250_OK);

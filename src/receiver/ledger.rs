@@ -36,12 +36,20 @@ pub struct Client {
     seen: Instant,
     minute_began: Instant,
     login_failed: Instant,
+    /// Messages taken from it.
+    taken: u32,
+    /// 4yz and 5yz to it.
+    refusals: u32,
+    /// The last of them.
+    refusal: Option<&'static str>,
 }
 
 /// All clients.
 #[derive(Debug)]
 pub struct Ledger {
     clients: Box<[Client]>,
+    /// 4yz and 5yz to all clients, also those that are forgotten.
+    refusals: u64,
 }
 
 impl Place {
@@ -62,11 +70,34 @@ impl Client {
         seen: Instant(0),
         minute_began: Instant(0),
         login_failed: Instant(0),
+        taken: 0,
+        refusals: 0,
+        refusal: None,
     };
 
     /// Who it is.
     pub fn origin(&self) -> Origin {
         self.origin
+    }
+
+    /// Its sessions now.
+    pub fn sessions(&self) -> u8 {
+        self.sessions
+    }
+
+    /// When it was heard of last.
+    pub fn seen(&self) -> Instant {
+        self.seen
+    }
+
+    /// Messages taken from it.
+    pub fn taken(&self) -> u32 {
+        self.taken
+    }
+
+    /// How often it got a 4yz or 5yz, and the last one.
+    pub fn refusals(&self) -> (u32, Option<&'static str>) {
+        (self.refusals, self.refusal)
     }
 
     /// How often each habit was met, up to 65,535.
@@ -84,7 +115,7 @@ impl Default for Ledger {
 impl Ledger {
     /// An empty one.
     pub fn new() -> Self {
-        Self { clients: vec![Client::NOBODY; LEDGER_CLIENTS].into_boxed_slice() }
+        Self { clients: vec![Client::NOBODY; LEDGER_CLIENTS].into_boxed_slice(), refusals: 0 }
     }
 
     /// The place of a client, found or made. `has_mail` says whether the mail of a place is in
@@ -166,6 +197,29 @@ impl Ledger {
         }
     }
 
+    /// A message of the client was taken.
+    pub fn took(&mut self, place: Place, now: Instant) {
+        if let Some(client) = self.client(place) {
+            client.taken = client.taken.saturating_add(1);
+            client.seen = now;
+        }
+    }
+
+    /// The client got so many 4yz or 5yz, `reason` last.
+    pub fn refused(&mut self, place: Place, now: Instant, count: u32, reason: &'static str) {
+        self.refusals = self.refusals.saturating_add(u64::from(count));
+        if let Some(client) = self.client(place) {
+            client.refusals = client.refusals.saturating_add(count);
+            client.refusal = Some(reason);
+            client.seen = now;
+        }
+    }
+
+    /// 4yz and 5yz to all clients so far.
+    pub fn refusals(&self) -> u64 {
+        self.refusals
+    }
+
     /// The clients that are known.
     pub fn clients(&self) -> impl Iterator<Item = &Client> {
         self.clients.iter().filter(|client| client.is_known)
@@ -231,7 +285,15 @@ mod tests {
         for _ in 0..3 {
             ledger.met(place, quirks);
         }
+        ledger.took(place, Instant(5));
+        ledger.refused(place, Instant(6), 2, "550 5.7.1 no");
+        ledger.refused(Place::default(), Instant(6), 1, "550 5.7.1 no");
         let client = ledger.clients().next().unwrap();
+        assert_eq!(
+            (client.taken(), client.refusals(), client.seen()),
+            (1, (2, Some("550 5.7.1 no")), Instant(6))
+        );
+        assert_eq!(ledger.refusals(), 3);
         assert_eq!((client.origin(), client.quirks().collect()), (origin(1), vec![(Quirk::BareLf, 3)]));
         ledger.met(Place::default(), quirks);
     }

@@ -8,7 +8,7 @@ use core::mem;
 use super::commands::unchanged;
 use super::session::{Session, State, Turn};
 use crate::buffer::Buffer;
-use crate::smtp::command::{Service, Terms, without_white_space_behind};
+use crate::smtp::command::{AuthTerms, Service, Terms, without_white_space_behind};
 use crate::smtp::line::{self, Line};
 use crate::smtp::login::{Mechanism, Response};
 use crate::smtp::quirk::Quirks;
@@ -34,7 +34,7 @@ pub(super) enum Exchange {
 impl Session {
     /// True when the next line may be a login.
     pub(super) fn may_log_in(&self, terms: &Terms) -> bool {
-        terms.offers_auth
+        terms.auth == AuthTerms::Offered
             && terms.service == Service::Extended
             && !self.is_logged_in
             && matches!(self.state, State::Ready)

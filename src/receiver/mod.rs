@@ -10,6 +10,7 @@ mod ledger;
 mod login;
 mod session;
 mod submission;
+mod tls;
 mod transaction;
 mod users;
 
@@ -18,4 +19,5 @@ pub use data::{DATA_GRACE, DATA_OCTETS_A_S_MIN, PROGRESS_OCTETS};
 pub use ledger::{Client, FAILED_LOGINS_MAX, LOGINS_REST, Ledger, Place};
 pub use login::SESSION_FAILED_LOGINS_MAX;
 pub use session::{BAD_COMMANDS_MAX, CLOSING_TIMEOUT, EVICT_AFTER, EVICT_FRESH_AFTER, Session};
+pub use tls::HANDSHAKE_TIMEOUT;
 pub use users::Users;

@@ -1,16 +1,20 @@
 //! One client's session: what its octets mean in each state (RFC 5321 3, 4.1.4), and when it is over.
 //!
 //! ```text
-//! state \ input  EHLO, HELO      MAIL             RCPT         DATA       BDAT        AUTH       RSET
-//! Greeted        250 Ready       503              503          503        503         503        250 Ready
-//! 250 Ready       250 Transaction  503          503        503         334 Login  250 Login          (a line
-//! is a response: 235 or 535 Ready, or 334) Transaction    discard, Ready  503              250/45x/550  354
-//! Data   Chunk       503        discard, Ready Data           (all is mail data, up to its end: Committing,
-//! or 45x/55x Ready) Chunk          (so many octets are mail data: 250 Chunks; behind the last chunk as
-//! behind Data) Chunks         discard, Ready  503              503          503        Chunk       503
-//! discard, Ready Committing     (nothing is read until the spool's verdict: 250 or 45x, Ready) Closing
-//! (nothing is read)
+//! state \ input  EHLO, HELO  MAIL             RCPT         DATA      BDAT   AUTH       STARTTLS  RSET
+//! Greeted        Ready       503              503          503       503    503        503       250
+//! Ready          Ready       250 Transaction  503          503       503    334 Login  TlsAsked  250
+//! Login          (a line is a response: 235 or 535 Ready, or 334)
+//! Transaction    Ready       503              250/45x/550  354 Data  Chunk  503        503       250 Ready
+//! Data           (all is mail data, up to its end: Committing, or 45x/55x Ready)
+//! Chunk          (so many octets are mail data: 250 Chunks; behind the last chunk as behind Data)
+//! Chunks         Ready       503              503          503       Chunk  503        503       250 Ready
+//! Committing     (nothing is read until the spool's verdict: 250 or 45x, Ready)
+//! TlsAsked       (nothing is read until a place is granted: 220 Handshake, or 454 Ready)
+//! Handshake      (nothing is read until TLS stands: Greeted)
+//! Closing        (nothing is read)
 //! ```
+//! What leaves Transaction or Chunks for Ready gives the draft up.
 //! DATA or BDAT in a transaction without a recipient is answered 503 and changes nothing; the octets of a
 //! refused BDAT are read and dropped. NOOP, HELP and VRFY are answered wherever commands are read and change
 //! nothing; QUIT closes.
@@ -29,6 +33,7 @@ use super::commands::Drops;
 use super::data::{Data, message_refusal};
 use super::ledger::Place;
 use super::login::Exchange;
+use super::tls::Begin;
 use super::transaction::{Chunk, Transaction};
 use crate::buffer::Buffer;
 use crate::config::Config;
@@ -37,6 +42,7 @@ use crate::smtp::Next;
 use crate::smtp::command::Service;
 use crate::smtp::path::ClientName;
 use crate::smtp::reply::{self, Farewell, REPLY_OCTETS_MAX, Reply};
+use crate::smtp::trace::Origin;
 use crate::spool::{Device, Ended, Receipt, Share, Store};
 use crate::time::{Duration, Instant, Now};
 
@@ -63,6 +69,8 @@ pub struct Session {
     pub(super) client_name: ClientName,
     /// What was agreed on last.
     pub(super) service: Service,
+    /// TLS stands.
+    pub(super) is_tls: bool,
     /// The client has logged in.
     pub(super) is_logged_in: bool,
     pub(super) failed_logins: u8,
@@ -90,6 +98,10 @@ pub(super) enum State {
     Ready,
     /// A response is waited for.
     Login(Exchange),
+    /// A place for one more client with TLS is waited for.
+    TlsAsked(Begin),
+    /// The handshake is.
+    Handshake(Begin),
     Transaction(Transaction),
     Data(Data),
     /// In a chunk.
@@ -115,11 +127,23 @@ pub(super) struct Turn<'a, 'b, D> {
     pub(super) output: &'a mut Buffer<'b>,
     pub(super) spool: &'a mut Store<D>,
     pub(super) admission: &'a mut Admission,
+    /// Refusals so far, and the last one.
+    pub(super) refusals: u32,
+    pub(super) refusal: Option<&'static str>,
 }
 
 impl<D: Device> Turn<'_, '_, D> {
     pub(super) fn say(&mut self, reply: &Reply) {
+        if reply.code() >= 400 {
+            self.refuse(reply.wire());
+        }
         reply.write(self.output);
+    }
+
+    /// Remembers a refusal, for the ledger.
+    pub(super) fn refuse(&mut self, reason: &'static str) {
+        self.refusals += 1;
+        self.refusal = Some(reason);
     }
 
     /// The part of the spool that the client's mail may hold.
@@ -135,15 +159,15 @@ impl<D: Device> Turn<'_, '_, D> {
 
 impl Session {
     /// A session with `peer`, who has that `place` in the ledger; its greeting is put into the empty
-    /// `output`.
+    /// `output`, unless TLS comes first.
     pub fn new(peer: Peer, place: Place, now: &Now, config: &Config, output: &mut Buffer) -> Self {
-        reply::write_greeting(output, &config.hostname, config.announce);
-        Self {
+        let mut session = Self {
             peer,
             place,
             state: State::Greeted,
             client_name: ClientName::default(),
             service: Service::Basic,
+            is_tls: false,
             is_logged_in: false,
             failed_logins: 0,
             drops: Drops::Nothing,
@@ -154,7 +178,12 @@ impl Session {
             is_refusal_logged: false,
             deadline: now.instant + config.limits.command_timeout,
             last_progress: now.instant,
+        };
+        session.state = session.first_state(config);
+        if !session.is_deaf() {
+            reply::write_greeting(output, &config.hostname, config.announce);
         }
+        session
     }
 
     /// Handles what is in the input as far as there is room for replies, and until a message waits for the
@@ -167,11 +196,11 @@ impl Session {
         output: &mut Buffer,
         (spool, admission): (&mut Store<D>, &mut Admission),
     ) -> Next {
-        let mut turn = Turn { now, config, output, spool, admission };
+        let mut turn = Turn { now, config, output, spool, admission, refusals: 0, refusal: None };
         // Each pass takes octets from the input or is the last, so there are no more passes than octets.
         while turn.output.room() >= REPLY_OCTETS_MAX {
             let has_moved = match self.state {
-                State::Committing(_) | State::Closing => false,
+                State::Committing(_) | State::TlsAsked(_) | State::Handshake(_) | State::Closing => false,
                 _ if self.drops != Drops::Nothing => self.drop_octets(input, &mut turn),
                 State::Greeted | State::Ready | State::Transaction(_) | State::Chunks(_) => {
                     self.read_command(input, &mut turn)
@@ -182,6 +211,9 @@ impl Session {
             if !has_moved {
                 break;
             }
+        }
+        if let Some(reason) = turn.refusal {
+            turn.admission.ledger.refused(self.place, now.instant, turn.refusals, reason);
         }
         if matches!(self.state, State::Closing) {
             input.clear();
@@ -196,31 +228,43 @@ impl Session {
     }
 
     /// Tells the client what has become of its message, after [`Store::commit`]; only while
-    /// [`Session::is_committing`]. Then call [`Session::advance`]: more commands may lie in the input.
+    /// [`Session::is_committing`]. Then call [`Session::advance`]: more commands may lie in the input. Gives
+    /// the refusal where the message was not taken.
     pub fn committed<D: Device>(
         &mut self,
         now: &Now,
         config: &Config,
         output: &mut Buffer,
         spool: &mut Store<D>,
-    ) {
+    ) -> Option<&'static str> {
         let state = mem::replace(&mut self.state, State::Ready);
         let State::Committing(Committing { ended, octets, recipients }) = state else {
             unreachable!("only a session that is committing is told of a commit")
         };
-        match spool.receipt(ended) {
+        let refused = match spool.receipt(ended) {
             Ok(receipt) => {
                 self.has_sent = true;
                 accepted(receipt, &self.peer, octets, recipients, output);
+                None
             }
-            Err(refusal) => message_refusal(refusal).write(output),
-        }
+            Err(refusal) => {
+                let reply = message_refusal(refusal);
+                reply.write(output);
+                Some(reply.wire())
+            }
+        };
         self.make_progress(now, config);
+        refused
     }
 
     /// The client's place in the ledger.
     pub fn place(&self) -> Place {
         self.place
+    }
+
+    /// Who the client is.
+    pub fn client(&self) -> Origin {
+        self.peer.origin
     }
 
     /// True when the client has sent a message and not said QUIT.
@@ -233,7 +277,13 @@ impl Session {
         match &self.state {
             State::Transaction(_) => true,
             State::Data(data) | State::Chunk(data, _) | State::Chunks(data) => data.has_draft(),
-            State::Greeted | State::Ready | State::Login(_) | State::Committing(_) | State::Closing => false,
+            State::Greeted
+            | State::Ready
+            | State::Login(_)
+            | State::TlsAsked(_)
+            | State::Handshake(_)
+            | State::Committing(_)
+            | State::Closing => false,
         }
     }
 
@@ -250,7 +300,9 @@ impl Session {
     /// From when on the session can be made to leave for a new client: it has done nothing of use for a
     /// while, neither a command nor a good piece of mail data.
     pub fn evictable_at(&self) -> Instant {
-        self.last_progress + if self.has_obeyed { EVICT_AFTER } else { EVICT_FRESH_AFTER }
+        // A handshake takes its time on a slow device, and holds a place that there are few of.
+        let is_fresh = !self.has_obeyed && !self.wants_tls();
+        self.last_progress + if is_fresh { EVICT_FRESH_AFTER } else { EVICT_AFTER }
     }
 
     /// The deadline has passed.
@@ -288,7 +340,10 @@ impl Session {
     ) -> Next {
         if !matches!(self.state, State::Closing) {
             log::info!("closed client={} reason={farewell:?}", self.peer.origin);
-            reply::write_farewell(output, &config.hostname, farewell);
+            // In front of TLS the client could not read it.
+            if !self.is_deaf() {
+                reply::write_farewell(output, &config.hostname, farewell);
+            }
         }
         self.lost(spool);
         Next::Close
@@ -316,7 +371,12 @@ impl State {
     /// Ends the state with all that it holds.
     pub(super) fn give_up<D: Device>(self, spool: &mut Store<D>) {
         match self {
-            Self::Greeted | Self::Ready | Self::Login(_) | Self::Closing => {}
+            Self::Greeted
+            | Self::Ready
+            | Self::Login(_)
+            | Self::TlsAsked(_)
+            | Self::Handshake(_)
+            | Self::Closing => {}
             Self::Transaction(transaction) => spool.discard(transaction.draft),
             Self::Data(data) | Self::Chunk(data, _) | Self::Chunks(data) => data.discard(spool),
             Self::Committing(committing) => spool.abandon(committing.ended),

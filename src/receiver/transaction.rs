@@ -11,7 +11,7 @@ use super::submission::FIELDS_OCTETS_MAX;
 use crate::buffer::Buffer;
 use crate::config::Config;
 use crate::limits::{PATH_OCTETS_MAX, RECIPIENTS};
-use crate::smtp::command::{Bdat, Body, Mail, Rcpt, Service};
+use crate::smtp::command::{AuthTerms, Bdat, Body, Mail, Rcpt, Service};
 use crate::smtp::quirk::Quirk;
 use crate::smtp::reply::{self, Farewell};
 use crate::spool::{Device, Draft, Envelope, Protocol, Recipient, Refusal};
@@ -90,12 +90,18 @@ impl Session {
 
     /// RFC 3848, RFC 6531 4.3.
     fn protocol(&self, utf8: bool) -> Protocol {
-        match (self.service, self.is_logged_in, utf8) {
-            (Service::Basic, ..) => Protocol::Smtp,
-            (Service::Extended, false, false) => Protocol::Esmtp,
-            (Service::Extended, true, false) => Protocol::Esmtpa,
-            (Service::Extended, false, true) => Protocol::Utf8Smtp,
-            (Service::Extended, true, true) => Protocol::Utf8Smtpa,
+        if self.service == Service::Basic {
+            return Protocol::Smtp;
+        }
+        match (utf8, self.is_tls, self.is_logged_in) {
+            (false, false, false) => Protocol::Esmtp,
+            (false, true, false) => Protocol::Esmtps,
+            (false, false, true) => Protocol::Esmtpa,
+            (false, true, true) => Protocol::Esmtpsa,
+            (true, false, false) => Protocol::Utf8Smtp,
+            (true, true, false) => Protocol::Utf8Smtps,
+            (true, false, true) => Protocol::Utf8Smtpa,
+            (true, true, true) => Protocol::Utf8Smtpsa,
         }
     }
 
@@ -141,13 +147,15 @@ impl Session {
     }
 
     fn refuse_to_relay<D: Device>(&mut self, turn: &mut Turn<D>) {
-        let needs_login = self.offers_auth(turn.config);
+        let auth = self.auth_terms(turn.config);
+        let needs_login = auth != AuthTerms::Absent;
         if !mem::replace(&mut self.is_refusal_logged, true) {
             let code = if needs_login { 530 } else { 550 };
             log::info!("refused client={} reply={code} reason=\"may not relay\"", self.peer.origin);
         }
+        turn.refuse(if needs_login { reply::LOGIN_NEEDED } else { reply::MAY_NOT_RELAY });
         if needs_login {
-            reply::write_login_needed(turn.output, self.peer.origin);
+            reply::write_login_needed(turn.output, self.peer.origin, auth == AuthTerms::NeedsTls);
         } else {
             reply::write_may_not_relay(turn.output, self.peer.origin);
         }
@@ -180,6 +188,8 @@ impl Session {
             state @ (State::Greeted
             | State::Ready
             | State::Login(_)
+            | State::TlsAsked(_)
+            | State::Handshake(_)
             | State::Data(_)
             | State::Chunk(..)
             | State::Committing(_)
@@ -235,6 +245,8 @@ impl Session {
             State::Greeted
             | State::Ready
             | State::Login(_)
+            | State::TlsAsked(_)
+            | State::Handshake(_)
             | State::Transaction(_)
             | State::Chunks(_)
             | State::Committing(_)

@@ -77,6 +77,7 @@ impl<D: Device> Relay<D> {
         if is_aside {
             return match self.spool.remove_aside(message) {
                 Ok(()) => {
+                    self.counters.removed += 1;
                     log::warn!("removed id={id} reason=\"asked for\" damaged=true");
                     Removal::Removed
                 }
@@ -92,6 +93,7 @@ impl<D: Device> Relay<D> {
             Standing::Absent => {}
         }
         self.spool.remove(message);
+        self.counters.removed += 1;
         log::warn!("removed id={id} reason=\"asked for\"");
         Removal::Removed
     }
@@ -114,6 +116,7 @@ impl<D: Device> Relay<D> {
         let id = self.spool.facts(message).id;
         self.queue.remove(message);
         self.spool.remove(message);
+        self.counters.removed += 1;
         log::warn!("removed id={id} reason=\"asked for\"");
     }
 }

@@ -80,6 +80,9 @@ impl<D: Device> Relay<D> {
             is_touched: false,
         });
         self.receivers_open += 1;
+        self.counters.sessions += 1;
+        // Where TLS comes first, it needs a place.
+        self.grant_tls(now);
         Ok(Connection::Receiver(at))
     }
 
@@ -97,8 +100,9 @@ impl<D: Device> Relay<D> {
         }
     }
 
-    fn tell_eviction(&mut self, now: &Now) {
+    pub(super) fn tell_eviction(&mut self, now: &Now) {
         self.evictions += 1;
+        self.counters.evicted += 1;
         if self.evictions_told.is_none_or(|told| told + EVICTIONS_TOLD_EVERY <= now.instant) {
             log::info!("evicted sessions={} reason=\"no progress, and a new client waits\"", self.evictions);
             self.evictions = 0;

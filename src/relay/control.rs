@@ -14,6 +14,7 @@
 mod listing;
 mod message;
 mod request;
+mod status;
 mod text;
 
 use core::fmt::{self, Write};
@@ -27,6 +28,7 @@ use crate::time::{Duration, Instant, Now};
 use listing::Listing;
 use message::Message;
 use request::Request;
+use status::Status;
 use text::Messages;
 
 /// Octets of the longest request with its LF, and of the input buffer.
@@ -52,6 +54,19 @@ mod code {
 
 const _: () = assert!(PIECE_OCTETS_MAX <= ANSWER_OCTETS);
 
+/// What the relay can't know of itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Outside {
+    /// Octets of memory that the process has.
+    pub resident_octets: u64,
+    /// The most it had.
+    pub peak_octets: u64,
+    /// Lines of the log that nobody took.
+    pub log_lines_dropped: u64,
+    /// The spool is on a file system in memory.
+    pub is_spool_volatile: bool,
+}
+
 /// One tool's connection.
 #[derive(Debug)]
 pub struct Control {
@@ -66,6 +81,7 @@ enum Stage {
     Asking,
     Listing(Listing),
     Message(Message),
+    Status(Status),
     Removing(Removing),
     /// Removed, and not durable yet.
     Committing {
@@ -112,6 +128,7 @@ impl Control {
         input: &mut Buffer,
         output: &mut Buffer,
         relay: &mut Relay<D>,
+        outside: impl Fn(&Relay<D>) -> Outside,
     ) -> Next {
         // Each pass but the last fills the output, which has an end.
         while output.room() >= PIECE_OCTETS_MAX {
@@ -123,6 +140,11 @@ impl Control {
                 }
                 Stage::Listing(listing) => {
                     if listing.step(now, &mut self.reader, output, relay) {
+                        self.end(output, code::DONE, format_args!(""));
+                    }
+                }
+                Stage::Status(status) => {
+                    if status.step(now, &outside(relay), output, relay) {
                         self.end(output, code::DONE, format_args!(""));
                     }
                 }
@@ -172,7 +194,12 @@ impl Control {
     pub fn deadline(&self) -> Option<Instant> {
         match self.stage {
             Stage::Committing { until, .. } => Some(until),
-            Stage::Asking | Stage::Listing(_) | Stage::Message(_) | Stage::Removing(_) | Stage::Over => None,
+            Stage::Asking
+            | Stage::Listing(_)
+            | Stage::Message(_)
+            | Stage::Status(_)
+            | Stage::Removing(_)
+            | Stage::Over => None,
         }
     }
 
@@ -243,6 +270,7 @@ impl Control {
                 Removal::Refused => self.end_failing(output),
                 Removal::Unknown => self.end_unknown(id, output),
             },
+            Request::Status { is_json } => self.stage = Stage::Status(Status::new(is_json)),
             Request::RemoveAll => {
                 self.stage = Stage::Removing(Removing { before, last: None, removed: 0, on_their_way: 0 });
             }

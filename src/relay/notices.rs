@@ -95,6 +95,7 @@ impl<D: Device> Relay<D> {
         match (fate, attempt.delivery, attempt.deferral) {
             (Fate::Taken, Some(reply), _) => {
                 self.notice_rate.sent(session.addressee(&self.config));
+                self.counters.bounced += 1;
                 log::info!(
                     "bounced id={id} to={told} reply=\"{} {}\"",
                     reply.code,

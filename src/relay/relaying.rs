@@ -4,37 +4,12 @@ use super::{CLOSE_WITHIN, Closing, Connection, Relay, Stage, slice_of};
 use crate::buffer::Buffer;
 use crate::limits::{SENDER_CONNECTIONS, SENDER_INPUT_OCTETS, SENDER_OUTPUT_OCTETS};
 use crate::queue;
-use crate::sender::{self, Attempt, Ending, Fate, Secret, SecretFault, TlsFault};
+use crate::sender::{self, Attempt, Ending, Fate, Secret, SecretFault};
 use crate::smtp::Next;
 use crate::spool::{Device, KeptReply, REPLIES_KEPT, RecipientState, Refusal, Settled};
 use crate::time::{Duration, Now};
 
 impl<D: Device> Relay<D> {
-    /// True when the driver is to set up TLS on this connection: all that was to go before it is written, and
-    /// nothing is read. Call [`Relay::tls_started`] or [`Relay::tls_failed`].
-    pub fn wants_tls(&self, at: Connection) -> bool {
-        let Connection::Sender(at) = at else { return false };
-        let sender = &self.senders[at];
-        sender.stage == Stage::Open
-            && sender.closing == Closing::No
-            && sender.session.wants_tls()
-            && sender.output.is_empty()
-    }
-
-    /// TLS stands; [`Relay::output`] and [`Relay::space`] are for what it carries from now on.
-    pub fn tls_started(&mut self, now: &Now, at: Connection) {
-        let Connection::Sender(at) = at else { unreachable!("only a smarthost is asked for TLS") };
-        self.senders[at].session.tls_started(now);
-        self.advance_sender(now, at);
-    }
-
-    /// There is no TLS, and the connection is to be closed.
-    pub fn tls_failed(&mut self, now: &Now, at: Connection, fault: TlsFault) {
-        let Connection::Sender(at) = at else { unreachable!("only a smarthost is asked for TLS") };
-        self.senders[at].session.tls_failed(fault);
-        self.senders[at].closing = Closing::By(now.instant + CLOSE_WITHIN);
-    }
-
     /// True when the driver is to call [`Relay::secret`] for this connection.
     pub fn wants_secret(&self, at: Connection) -> bool {
         let Connection::Sender(at) = at else { return false };
@@ -97,6 +72,7 @@ impl<D: Device> Relay<D> {
             if attempt.is_blamed { route.doubted() } else { route.worked() }
         }
         if attempt.ending == Ending::Damaged {
+            self.counters.damaged += 1;
             self.spool.set_aside(message);
             self.queue.remove(message);
             return Ok(());
@@ -117,7 +93,11 @@ impl<D: Device> Relay<D> {
         };
         if let Some(reply) = attempt.deferral {
             self.queue.keep_reply(message, reply);
+            self.counters.deferred += 1;
         }
+        self.counters.relayed += u64::from(attempt.delivery.is_some());
+        self.counters.failed += u64::from(self.spool.facts(message).owed > facts.owed);
+        self.counters.expired += u64::from(is_given_up);
         let mut next_try = None;
         match settled {
             Settled::Removed | Settled::SetAside => self.queue.remove(message),
@@ -168,6 +148,7 @@ impl<D: Device> Relay<D> {
                     self.senders[at].session.begin(message, now, &self.config, &mut self.spool)
                 };
                 if begun.is_err() {
+                    self.counters.damaged += 1;
                     self.spool.set_aside(message);
                     self.queue.remove(message);
                     continue;

@@ -54,6 +54,7 @@ impl<D: Device> Relay<D> {
     /// The connection stands; `local` is its near end.
     pub fn connected(&mut self, now: &Now, at: Connection, local: core::net::IpAddr) {
         let Connection::Sender(at) = at else { unreachable!("only a smarthost is connected to") };
+        self.counters.connections += 1;
         let sender = &mut self.senders[at];
         sender.stage = Stage::Open;
         sender.closing = Closing::No;

@@ -15,13 +15,13 @@ const RATE_BACK_OFF_MIN: Duration = Duration::from_s(5);
 /// How long it rests first when its allowance for us is used up.
 const QUOTA_BACK_OFF_MIN: Duration = Duration::from_min(1);
 
-/// Faults whose rests grow together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Faults whose rests grow together; the longer ones last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum BackOff {
     Route,
-    Login,
     Rate,
     Quota,
+    Login,
 }
 
 impl BackOff {

@@ -321,7 +321,8 @@ impl Route {
     }
 
     /// A connection ended, or was never made; with a fault the route rests. Faults of several connections at
-    /// once count as one. Returns how long it rests, when it is this fault that makes it.
+    /// once count as one, but one with a longer back-off outweighs the others: it rests for that, and for as
+    /// long. Returns how long it rests, when it is this fault that makes it.
     pub fn ended(
         &mut self,
         fault: Option<(Fault, Option<&KeptReply>)>,
@@ -337,13 +338,13 @@ impl Route {
             }
             return None;
         };
+        let back_off = BackOff::of(fault);
+        if self.rests_for().is_some_and(|rested_for| BackOff::of(rested_for) >= back_off) {
+            return None;
+        }
         self.is_proven = false;
         let since = self.faulty_since().unwrap_or(now);
         self.last = Some(LastFault { fault, reply: reply.cloned(), since });
-        if matches!(self.state, State::Waiting { .. }) {
-            return None;
-        }
-        let back_off = BackOff::of(fault);
         if back_off == BackOff::Rate {
             self.pace.slow_down();
         }
@@ -442,6 +443,24 @@ mod tests {
         assert!(route.may_connect(later));
         route.retry(Instant(0));
         assert!(route.may_connect(Instant(0)));
+    }
+
+    /// AUTH-c-h: whatever else fails at the same time, a refused login has its own, long rest.
+    #[test]
+    fn a_login_fault_outweighs_the_others() {
+        const LOGIN: Option<(Fault, Option<&KeptReply>)> = Some((Fault::Login(LoginFault::Refused), None));
+        for faults in [[LOGIN, FAULT], [FAULT, LOGIN]] {
+            let (mut route, mut jitter) = (Route::new(), Jitter::new(3));
+            route.connecting();
+            route.ready();
+            route.connecting();
+            for fault in faults {
+                route.ended(fault, Instant(0), &RETRY, &mut jitter);
+            }
+            assert_eq!(route.rests_for(), Some(Fault::Login(LoginFault::Refused)));
+            assert!(!route.may_connect(Instant(0) + Duration::from_min(11)));
+            assert!(route.may_connect(Instant(0) + Duration::from_min(19)));
+        }
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! Commands (RFC 5321 4.1.1), BDAT (RFC 3030) and AUTH (RFC 4954), with the parameters of SIZE (RFC 1870),
+//! Commands (RFC 5321 4.1.1), BDAT (RFC 3030), STARTTLS (RFC 3207) and AUTH (RFC 4954),
+//! with the parameters of SIZE (RFC 1870),
 //! 8BITMIME (RFC 6152), SMTPUTF8 (RFC 6531), DSN (RFC 3461) and AUTH.
 //!
 //! A [`Command`] is legal in itself; whether it may come now is the session's business. Everything malformed
@@ -39,6 +40,8 @@ pub enum Command {
     Noop,
     /// RFC 5321 4.1.1.10.
     Quit,
+    /// RFC 3207 4.
+    StartTls,
     /// RFC 4954 4, with the initial response, if there is one.
     Auth(Mechanism, Option<Response>),
     /// The first line of an HTTP request: a browser was led here to talk to us (cross-protocol attack).
@@ -102,13 +105,26 @@ pub enum Service {
     Extended,
 }
 
+/// Whether AUTH is offered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AuthTerms {
+    /// It is not.
+    Absent,
+    /// Not before TLS.
+    NeedsTls,
+    /// It is.
+    Offered,
+}
+
 /// What decides over what is legal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Terms {
     /// What the client has agreed on.
     pub service: Service,
-    /// AUTH is offered.
-    pub offers_auth: bool,
+    /// STARTTLS is offered, or was on this connection.
+    pub has_starttls: bool,
+    /// Whether AUTH is offered.
+    pub auth: AuthTerms,
     /// The habits of old devices that are taken.
     pub tolerated: Quirks,
 }
@@ -148,7 +164,9 @@ pub fn parse(line: &[u8], terms: &Terms, met: &mut Quirks) -> Result<Command, &'
         4 if is(b"HELP") => return Ok(Command::Help),
         4 if is(b"VRFY") && argument.is_empty() => return Err(reply::C501_ARGUMENT_MISSING),
         4 if is(b"VRFY") => return Ok(Command::Vrfy),
-        4 if is(b"AUTH") && terms.offers_auth => return auth(argument, terms, met),
+        4 if is(b"AUTH") && terms.auth == AuthTerms::Offered => return auth(argument, terms, met),
+        4 if is(b"AUTH") && terms.auth == AuthTerms::NeedsTls => return Err(reply::C538_TLS_NEEDED),
+        8 if is(b"STARTTLS") && terms.has_starttls => return without_argument(argument, Command::StartTls),
         _ => {}
     }
     if NOT_IMPLEMENTED.into_iter().any(is) {
@@ -219,7 +237,7 @@ fn mail(argument: &[u8], terms: &Terms, met: &mut Quirks) -> Result<Mail, &'stat
             set_once(&mut mail.body, body(value))?;
         } else if is(b"SMTPUTF8") {
             set_once(&mut smtputf8, value.is_none().then_some(()))?;
-        } else if is(b"AUTH") && terms.offers_auth {
+        } else if is(b"AUTH") && terms.auth == AuthTerms::Offered {
             // Who the client says has submitted it: nobody here relies on that (RFC 4954 5).
             set_once(&mut identity, value.filter(|value| is_identity(value)).map(|_| ()))?;
         } else if is(b"RET") {

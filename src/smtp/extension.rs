@@ -19,6 +19,8 @@ pub enum Extension {
     Chunking,
     /// RFC 6531.
     SmtpUtf8,
+    /// RFC 3207.
+    StartTls,
     /// RFC 4954; its parameters are the mechanisms.
     Auth,
     /// RFC 3461.
@@ -28,8 +30,8 @@ pub enum Extension {
 }
 
 impl Extension {
-    /// What is offered, in the order of the reply; AUTH only where a listener has it.
-    pub const OFFERED: [Self; 9] = [
+    /// What is offered, in the order of the reply; STARTTLS and AUTH only where a listener has them.
+    pub const OFFERED: [Self; 10] = [
         Self::Size,
         Self::EightBitMime,
         Self::Pipelining,
@@ -37,6 +39,7 @@ impl Extension {
         Self::Chunking,
         Self::SmtpUtf8,
         Self::Dsn,
+        Self::StartTls,
         Self::Auth,
         Self::Help,
     ];
@@ -60,6 +63,7 @@ impl Extension {
             Self::EnhancedStatusCodes => "ENHANCEDSTATUSCODES",
             Self::Chunking => "CHUNKING",
             Self::SmtpUtf8 => "SMTPUTF8",
+            Self::StartTls => "STARTTLS",
             Self::Auth => "AUTH PLAIN LOGIN",
             Self::Dsn => "DSN",
             Self::Help => "HELP",

@@ -45,11 +45,15 @@ pub enum Farewell {
     TooManyLogins,
     /// It wants to begin a message while the disk has failed.
     SpoolFailing,
+    /// It speaks TLS, and others do so already, as many as can.
+    TlsCrowded,
 }
 
+/// STARTTLS: the handshake comes next.
+pub const C220_TLS: &Reply = &Reply::new("220 2.0.0 Begin with TLS\r\n");
 /// HELP.
 pub const C214_HELP: &Reply = &Reply::new(
-    "214-2.0.0 Commands: EHLO HELO MAIL RCPT DATA BDAT RSET NOOP HELP VRFY QUIT AUTH\r\n\
+    "214-2.0.0 Commands: EHLO HELO MAIL RCPT DATA BDAT RSET NOOP HELP VRFY QUIT STARTTLS AUTH\r\n\
      214 2.0.0 See RFC 5321\r\n",
 );
 /// AUTH: the client is who it says.
@@ -90,6 +94,8 @@ pub const C452_TOO_MANY_RECIPIENTS: &Reply =
 /// AUTH from an address that has guessed too often.
 pub const C454_LOGINS_LIMITED: &Reply =
     &Reply::new("454 4.7.0 Too many failed logins from your address, try in ten minutes\r\n");
+/// STARTTLS while others speak TLS, as many as can.
+pub const C454_TLS_CROWDED: &Reply = &Reply::new("454 4.7.0 Too many clients speak TLS now, try later\r\n");
 /// Not a verb at all.
 pub const C500_UNKNOWN: &Reply = &Reply::new("500 5.5.1 Command unknown\r\n");
 /// Past the limit of a command line.
@@ -146,7 +152,11 @@ pub const C503_BDAT_GOES_ON: &Reply = &Reply::new("503 5.5.1 The message has beg
 pub const C503_AUTH_IN_TRANSACTION: &Reply = &Reply::new("503 5.5.1 No AUTH in a transaction\r\n");
 /// AUTH a second time.
 pub const C503_LOGGED_IN: &Reply = &Reply::new("503 5.5.1 Logged in already\r\n");
-/// BDAT or AUTH after HELO.
+/// STARTTLS in a transaction.
+pub const C503_TLS_IN_TRANSACTION: &Reply = &Reply::new("503 5.5.1 No STARTTLS in a transaction\r\n");
+/// STARTTLS a second time.
+pub const C503_TLS_ALREADY: &Reply = &Reply::new("503 5.5.1 This is TLS already\r\n");
+/// BDAT, AUTH or STARTTLS after HELO.
 pub const C503_EHLO_NEEDED: &Reply = &Reply::new("503 5.5.1 EHLO first; HELO has no extensions\r\n");
 /// DATA without a recipient.
 pub const C503_RCPT_FIRST: &Reply = &Reply::new("503 5.5.1 No recipient was accepted\r\n");
@@ -154,6 +164,9 @@ pub const C503_RCPT_FIRST: &Reply = &Reply::new("503 5.5.1 No recipient was acce
 pub const C504_MECHANISM: &Reply = &Reply::new("504 5.5.4 Offered are PLAIN and LOGIN\r\n");
 /// A wrong name or password; which, is not told.
 pub const C535_LOGIN_FAILED: &Reply = &Reply::new("535 5.7.8 Name or password is wrong\r\n");
+/// AUTH in plain where it is offered inside TLS.
+pub const C538_TLS_NEEDED: &Reply =
+    &Reply::new("538 5.7.11 STARTTLS first; passwords go inside TLS only\r\n");
 /// A recipient that isn't in `relay_to`.
 pub const C550_NOT_RELAYED_TO: &Reply =
     &Reply::new("550 5.7.1 No mail is relayed to this recipient; add it to \"relay_to\"\r\n");
@@ -222,9 +235,9 @@ pub fn write_greeting(output: &mut Buffer, hostname: &str, announce: bool) {
     append(output, format_args!("220 {} ESMTP{software}\r\n", Hostname(hostname)));
 }
 
-/// Appends the reply to EHLO: our name and the extensions; `size` is the largest message taken, in octets.
-pub fn write_ehlo(output: &mut Buffer, hostname: &str, size: u64, offers_auth: bool) {
-    append(output, format_args!("250-{}\r\n{}", Hostname(hostname), Offer { size, offers_auth }));
+/// Appends the reply to EHLO: our name and the extensions.
+pub fn write_ehlo(output: &mut Buffer, hostname: &str, offer: &Offer) {
+    append(output, format_args!("250-{}\r\n{offer}", Hostname(hostname)));
 }
 
 /// Appends the reply to HELO.
@@ -237,17 +250,24 @@ pub fn write_queued(output: &mut Buffer, id: impl Display) {
     append(output, format_args!("250 2.0.0 Queued as {id}\r\n"));
 }
 
+/// What [`write_may_not_relay`] says, without the client.
+pub const MAY_NOT_RELAY: &str = "550 5.7.1 may not relay here; add it to \"allow\"\r\n";
+/// What [`write_login_needed`] says, without the client.
+pub const LOGIN_NEEDED: &str =
+    "530 5.7.0 may not relay here without AUTH; log in, or add it to \"allow\"\r\n";
+
 /// Appends the refusal of a client that may not relay, and what would change it.
 pub fn write_may_not_relay(output: &mut Buffer, client: Origin) {
     append(output, format_args!("550 5.7.1 {client} may not relay here; add it to \"allow\"\r\n"));
 }
 
-/// Appends the refusal of a client that may relay only when it logs in.
-pub fn write_login_needed(output: &mut Buffer, client: Origin) {
+/// Appends the refusal of a client that may relay only when it logs in; with `needs_tls`, inside TLS.
+pub fn write_login_needed(output: &mut Buffer, client: Origin, needs_tls: bool) {
+    let (what, how) = if needs_tls { ("STARTTLS and AUTH", "do both") } else { ("AUTH", "log in") };
     append(
         output,
         format_args!(
-            "530 5.7.0 {client} may not relay here without AUTH; log in, or add it to \"allow\"\r\n"
+            "530 5.7.0 {client} may not relay here without {what}; {how}, or add it to \"allow\"\r\n"
         ),
     );
 }
@@ -262,6 +282,7 @@ pub fn write_farewell(output: &mut Buffer, hostname: &str, farewell: Farewell) {
         Farewell::TooManyErrors => ("421 4.7.0", "too many bad commands, closing"),
         Farewell::NotSmtp => ("421 4.7.0", "this is SMTP, closing"),
         Farewell::TooManyLogins => ("421 4.7.0", "too many failed logins, closing"),
+        Farewell::TlsCrowded => ("421 4.7.0", "too many clients speak TLS now, try later"),
         Farewell::SpoolFailing => ("421 4.3.0", "the spool can't be written now, try later, closing"),
     };
     let line = render(format_args!("{code} {} {text}\r\n", Hostname(hostname)));
@@ -291,17 +312,34 @@ impl Display for Hostname<'_> {
     }
 }
 
-/// The lines of the extensions.
-struct Offer {
-    size: u64,
-    offers_auth: bool,
+/// What the reply to EHLO offers beside what it always does; its `Display` gives the lines of all extensions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Offer {
+    /// The largest message taken, in octets.
+    pub size: u64,
+    /// STARTTLS.
+    pub starttls: bool,
+    /// AUTH.
+    pub auth: bool,
 }
 
 impl Display for Offer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let last = Extension::OFFERED.len() - 1;
         for (index, extension) in Extension::OFFERED.into_iter().enumerate() {
-            if extension == Extension::Auth && !self.offers_auth {
+            let is_left_out = match extension {
+                Extension::StartTls => !self.starttls,
+                Extension::Auth => !self.auth,
+                Extension::Size
+                | Extension::EightBitMime
+                | Extension::Pipelining
+                | Extension::EnhancedStatusCodes
+                | Extension::Chunking
+                | Extension::SmtpUtf8
+                | Extension::Dsn
+                | Extension::Help => false,
+            };
+            if is_left_out {
                 continue;
             }
             let hyphen = if index == last { ' ' } else { '-' };
@@ -330,10 +368,14 @@ mod tests {
     #[test]
     fn the_largest_replies_fit() {
         let name = "d".repeat(300);
-        let ehlo = written(|output| write_ehlo(output, &name, u64::MAX, true));
+        let ehlo = written(|output| {
+            write_ehlo(output, &name, &Offer { size: u64::MAX, starttls: true, auth: true })
+        });
         assert!(ehlo.starts_with(&format!("250-{}\r\n250-SIZE 18446744073709551615\r\n", "d".repeat(255))));
-        assert!(ehlo.ends_with("\r\n250-AUTH PLAIN LOGIN\r\n250 HELP\r\n"));
-        assert!(!written(|output| write_ehlo(output, &name, 1, false)).contains("AUTH"));
+        assert!(ehlo.ends_with("\r\n250-STARTTLS\r\n250-AUTH PLAIN LOGIN\r\n250 HELP\r\n"));
+        let less =
+            written(|output| write_ehlo(output, &name, &Offer { size: 1, starttls: false, auth: false }));
+        assert!(!less.contains("AUTH") && !less.contains("STARTTLS"));
         assert!(written(|output| write_greeting(output, &name, true)).contains(" postern "));
         let client =
             Origin::from("1111:2222:3333:4444:5555:6666:7777:8888".parse::<core::net::IpAddr>().unwrap());

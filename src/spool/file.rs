@@ -79,6 +79,7 @@ pub struct SpoolFile {
     blocks: u32,
     /// The file ends within a block, as none of ours does unless it was cut.
     is_ragged: bool,
+    is_volatile: bool,
 }
 
 impl SpoolFile {
@@ -114,7 +115,8 @@ impl SpoolFile {
             }
         };
         let kind = rustix::fs::fstatfs(&file).map_err(Error::from)?.f_type as u64;
-        if !may_be_volatile && VOLATILE_FILE_SYSTEMS.contains(&(kind & 0xffff_ffff)) {
+        let is_volatile = VOLATILE_FILE_SYSTEMS.contains(&(kind & 0xffff_ffff));
+        if is_volatile && !may_be_volatile {
             return Err(OpenError::Volatile);
         }
         let octets = file.metadata()?.len();
@@ -124,7 +126,12 @@ impl SpoolFile {
         let blocks = octets / BLOCK_OCTETS as u64;
         let blocks = if octets > 0 { blocks.max(1) } else { 0 };
         let blocks = u32::try_from(blocks).unwrap_or(u32::MAX);
-        Ok(Self { file, blocks, is_ragged })
+        Ok(Self { file, blocks, is_ragged, is_volatile })
+    }
+
+    /// True when it is on a file system in memory: what is in it ends with the power.
+    pub fn is_volatile(&self) -> bool {
+        self.is_volatile
     }
 }
 

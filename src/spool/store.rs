@@ -388,6 +388,16 @@ impl<D: Device> Store<D> {
         self.syncs
     }
 
+    /// When it was started.
+    pub fn started(&self) -> Instant {
+        self.started
+    }
+
+    /// The disk.
+    pub fn device(&self) -> &D {
+        &self.device
+    }
+
     /// Takes the disk back out, as a crash would: nothing is written.
     pub fn into_device(self) -> D {
         self.device

@@ -1,13 +1,20 @@
 //! Requests to a relay at work, and their answers, read in large and small pieces.
 
 use postern::buffer::{Buffer, Window};
-use postern::relay::control::{ANSWER_OCTETS, Control, REQUEST_OCTETS_MAX};
+use postern::relay::control::{ANSWER_OCTETS, Control, Outside, REQUEST_OCTETS_MAX};
 use postern::smtp::Next;
 use postern::spool::{BlockIndex, DeviceError};
 use postern::time::Duration;
 
 use crate::disk::{Call, Effect, Fault};
 use crate::world::World;
+
+const OUTSIDE: Outside = Outside {
+    resident_octets: 2048 * 1024,
+    peak_octets: 4096 * 1024,
+    log_lines_dropped: 7,
+    is_spool_volatile: true,
+};
 
 /// A tool's end of a connection.
 pub(crate) struct Tool {
@@ -38,7 +45,7 @@ impl Tool {
     fn advance(&mut self, world: &mut World) {
         let mut input = Buffer::new(&mut self.input.0, &mut self.input.1);
         let mut output = Buffer::new(&mut self.output.0, &mut self.output.1);
-        let next = self.control.advance(&world.now, &mut input, &mut output, &mut world.relay);
+        let next = self.control.advance(&world.now, &mut input, &mut output, &mut world.relay, |_| OUTSIDE);
         self.is_over = next == Next::Close;
     }
 
@@ -301,4 +308,52 @@ fn what_is_no_request() {
     }
     let long = "x".repeat(REQUEST_OCTETS_MAX);
     assert_eq!(answer(&mut world, &long).1, "64 the request is too long");
+}
+
+#[test]
+fn how_the_relay_is() {
+    let mut world = World::new();
+    world.submit("MAIL FROM: <ups@site.example>\r\nRCPT TO:<a@b.example>\r\n", "x: y\r\n\r\nz\r\n");
+    let (at, _) = world.connect();
+    world.say(at, b"250 fine\r\n");
+    world.say(at, b"250 fine\r\n");
+    world.say(at, b"354 go on\r\n");
+    world.say(at, b"250 taken\r\n");
+    world.submit_to("c@d.example");
+    world.hear("BDAT\r\nRCPT TO:<x@y>\r\n");
+    world.now.instant = world.now.instant + Duration::from_s(90);
+    let (body, end) = answer(&mut world, "status\n");
+    assert_eq!(end, "0 ");
+    let version = env!("CARGO_PKG_VERSION");
+    let board = postern::limits::BOARD;
+    let start = format!("postern {version} on board {board}, up for 1m\nspool /var/spool/postern/spool: ");
+    assert!(body.starts_with(&start), "{body}");
+    for part in [
+        " of 256 blocks in use, 1 of ",
+        " messages wait, 0 damaged\n    it is in memory: the mail in it is lost with the power\n",
+        "\n1 of ",
+        " clients connected, 1 of ",
+        "\nsince the start: received 2, relayed 1, deferred 0, failed 0, bounced 0, expired 0, removed 0, \
+         damaged 0, refused 2, sessions 1, evicted 0, connections 1, syncs ",
+        "\nmemory: 2048 KiB, at most 4096 KiB; ",
+        "\n7 lines of the log were dropped: its reader is slow\n",
+        "\nsmarthost 192.0.2.25: works\n",
+        "\n192.0.2.7: seen 1m ago, messages 2, connected 1, quirks space_after_colon 1\n    \
+         refused 2, last: 503 5.5.1 MAIL first\n",
+    ] {
+        assert!(body.contains(part), "{part} is not in {body}");
+    }
+    let (json, end) = answer(&mut world, "status json\n");
+    assert_eq!(end, "0 ");
+    for part in [
+        "\"up_s\":90,\"clock_is_set\":true,\n\"spool\":{\"path\":\"/var/spool/postern/spool\",\"blocks\":256,",
+        ",\"waiting\":1,\"damaged\":0,\"volatile\":true,\"fails\":false},\n\"clients_connected\":1,",
+        "\"counters\":{\"received\":2,\"relayed\":1,",
+        "},\n\"resident_octets\":2097152,\"peak_octets\":4194304,",
+        ",\"log_lines_dropped\":7,\n\"routes\":[{\"host\":\"192.0.2.25\",",
+        "],\n\"clients\":[\n{\"client\":\"192.0.2.7\",\"seen_s\":90,\"messages\":2,\"connected\":1,\
+         \"refused\":2,\"last_refusal\":\"503 5.5.1 MAIL first\",\"quirks\":{\"space_after_colon\":1}}]}\n",
+    ] {
+        assert!(json.contains(part), "{part} is not in {json}");
+    }
 }

@@ -69,6 +69,11 @@ impl World {
         while self.relay.next_touched().is_some() {}
     }
 
+    /// What the client says, and hears.
+    pub(crate) fn hear(&mut self, said: &str) -> String {
+        self.say(self.client, said.as_bytes())
+    }
+
     /// One message of the client; its id.
     pub(crate) fn submit(&mut self, paths: &str, data: &str) -> MessageId {
         let said = format!("EHLO ups.example\r\n{paths}DATA\r\n{data}.\r\n");

@@ -45,6 +45,7 @@ pub(crate) struct World {
     pub(crate) is_closed: bool,
     pub(crate) committed: Vec<MessageIndex>,
     blocks_free: u32,
+    is_tls_crowded: bool,
 }
 
 fn buffer(side: &mut (Box<[u8]>, Window)) -> Buffer<'_> {
@@ -75,6 +76,7 @@ impl World {
         Self {
             blocks_free: store.blocks_free(),
             peer: settings.peer,
+            is_tls_crowded: settings.is_tls_crowded,
             session,
             admission,
             place,
@@ -128,6 +130,18 @@ impl World {
     }
 
     fn relay_reads(&mut self) -> bool {
+        if self.session.wants_tls_place() {
+            let (mut input, mut output) = (buffer(&mut self.input), buffer(&mut self.output));
+            let buffers = (&mut input, &mut output);
+            let next = self.session.grant_tls(!self.is_tls_crowded, &self.now, &self.config, buffers);
+            self.is_closed = next == Next::Close;
+            return true;
+        }
+        if self.session.wants_tls() {
+            // What comes in plain now is no handshake; who sends it has no TLS.
+            self.pending.clear();
+            return false;
+        }
         let mut input = buffer(&mut self.input);
         let piece = match self.travel {
             Travel::Whole | Travel::AtOnce => usize::MAX,
@@ -165,6 +179,19 @@ impl World {
             }
         };
         self.is_closed = next == Next::Close;
+    }
+
+    /// The client's handshake, good or bad.
+    pub(crate) fn shake_hands(&mut self, is_good: bool) {
+        assert!(self.session.wants_tls() && buffer(&mut self.output).is_empty(), "no handshake is due");
+        if is_good {
+            let (mut input, mut output) = (buffer(&mut self.input), buffer(&mut self.output));
+            assert!(input.is_empty(), "octets in plain would be read inside TLS");
+            self.session.tls_started(&self.now, &self.config, &mut input, &mut output);
+        } else {
+            self.session.tls_failed();
+            self.is_closed = true;
+        }
     }
 
     pub(crate) fn pass(&mut self, span: Duration) {
@@ -265,18 +292,23 @@ pub(crate) struct Settings {
     is_completed: bool,
     peer: Peer,
     blocks: u32,
+    /// Others speak TLS, as many as can.
+    is_tls_crowded: bool,
 }
 
 impl Settings {
     pub(crate) fn of(dialog: &str) -> Self {
+        let key_pair = "[listener_tls]\ncertificate = \"/etc/postern.pem\"\nkey = \"/etc/postern.key\"\n";
+        let has_tls = dialog.contains("tls = \"starttls\"") || dialog.contains("tls = \"implicit\"");
         let loopback = Peer::new(Ipv4Addr::LOCALHOST.into(), true);
         let mut settings = Self {
             config: String::new(),
-            tables: String::new(),
+            tables: if has_tls { key_pair.to_owned() } else { String::new() },
             users: Vec::new(),
             is_completed: false,
             peer: loopback,
             blocks: 256,
+            is_tls_crowded: dialog.contains("\n!crowded"),
         };
         for line in dialog.lines() {
             if let Some(setting) = line.strip_prefix("!config ") {

@@ -16,6 +16,7 @@ import secure_smarthosts  # noqa: F401
 import octets  # noqa: F401
 import faults  # noqa: F401
 import notices  # noqa: F401
+import mailers  # noqa: F401
 import rewriting  # noqa: F401
 import crowd  # noqa: F401
 import stalls  # noqa: F401

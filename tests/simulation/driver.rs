@@ -2,6 +2,8 @@
 //! calls the relay in the order in which `net/event_loop.rs` and `net/connection.rs` do, over pipes instead
 //! of sockets.
 //!
+//! What is wrong with a certificate, or a name, is drawn here as the smarthost's habits have it.
+//!
 //! Left out: sockets' edge-triggered readiness. Here a connection is pumped in each turn in which something
 //! could move. Once the disk is frozen the process is as good as dead: nothing leaves any more.
 
@@ -11,12 +13,14 @@ use std::net::{IpAddr, Ipv4Addr};
 use postern::limits::{OUTPUT_OCTETS, RECEIVER_SESSIONS, SENDER_CONNECTIONS};
 use postern::receiver::Peer;
 use postern::relay::{Connection, Relay, Room};
-use postern::sender::Fault;
+use postern::sender::{Fault, TlsFault};
 use postern::smtp::reply::REPLY_OCTETS_MAX;
 use postern::time::{Duration, Instant, Now};
 
 use crate::disk::{Disk, Random};
 use crate::net::{End, Got, Ms, Wire};
+use crate::secure::{self, HELLO, Keys, Tls};
+use crate::swarm::{Draw, Smarthosts};
 use crate::trace;
 
 const ROUNDS_MAX: usize = 16;
@@ -29,12 +33,14 @@ const LINKS: usize = RECEIVER_SESSIONS + SENDER_CONNECTIONS;
 pub(crate) enum Link {
     None,
     Connecting {
-        /// When the smarthost answers, and how; none: never.
-        answer: Option<(Instant, bool)>,
+        /// When it is known, and what is wrong; none: never.
+        answer: Option<(Instant, Option<Fault>)>,
         until: Instant,
+        since: Ms,
     },
     Open {
         wire: usize,
+        tls: Tls,
         is_at_end: bool,
         is_runnable: bool,
     },
@@ -51,10 +57,21 @@ enum Pumped {
 /// The connection is gone.
 struct Broken;
 
-/// A new connection to the smarthost.
+/// A new connection to a smarthost.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Dialled {
     pub(crate) slot: usize,
+    /// Its place among the configured ones.
+    pub(crate) smarthost: usize,
+}
+
+/// What has become of a connection to a smarthost.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Answered {
+    pub(crate) dialled: Dialled,
+    pub(crate) fault: Option<Fault>,
+    /// When it was dialled.
+    pub(crate) since: Ms,
 }
 
 /// The driver's side of the world.
@@ -74,6 +91,9 @@ pub(crate) struct Turn<'a> {
     pub(crate) disk: &'a Disk,
     pub(crate) wires: &'a mut BTreeMap<usize, Wire>,
     pub(crate) random: &'a mut Random,
+    pub(crate) keys: &'a Keys,
+    /// What each smarthost does.
+    pub(crate) smarthosts: &'a [Smarthosts],
     pub(crate) ms: Ms,
     pub(crate) now: Now,
 }
@@ -106,7 +126,7 @@ impl Driver {
         self.pump_touched(turn);
         for index in RECEIVER_SESSIONS..LINKS {
             if matches!(self.links[index], Link::Connecting { until, .. } if until <= turn.now.instant) {
-                self.not_connected(turn, index);
+                self.not_connected(turn, index, Fault::Connect);
             }
         }
         if turn.disk.is_frozen() {
@@ -116,8 +136,9 @@ impl Driver {
         while let Some(at) = turn.relay.wants_connection(&turn.now) {
             let slot = index_of(at);
             assert_eq!(self.links[slot], Link::None, "SLOTS: the slot is in use");
-            self.links[slot] = Link::Connecting { answer: None, until: turn.now.instant + CONNECT_TIMEOUT };
-            dialled.push(Dialled { slot });
+            let until = turn.now.instant + CONNECT_TIMEOUT;
+            self.links[slot] = Link::Connecting { answer: None, until, since: turn.ms };
+            dialled.push(Dialled { slot, smarthost: turn.relay.smarthost_of(at) });
             self.moved += 1;
         }
         dialled
@@ -130,15 +151,16 @@ impl Driver {
         for index in 0..LINKS {
             match self.links[index] {
                 Link::None => {}
-                Link::Connecting { answer, until } => {
+                Link::Connecting { answer, until, .. } => {
                     wakes.push(ms_of(answer.map_or(until, |(at, _)| at.min(until))));
                 }
-                Link::Open { wire, is_runnable, .. } => {
+                Link::Open { wire, is_runnable, tls, .. } => {
                     let at = connection_at(index);
-                    let reads = !turn.relay.space(at).is_empty();
+                    let is_handshaking = matches!(tls, Tls::Handshaking { .. });
+                    let reads = is_handshaking || !turn.relay.space(at).is_empty();
                     let wire = &turn.wires[&wire];
                     wakes.extend(wire.to_relay.ready_at().filter(|_| reads && !self.is_at_end(index)));
-                    let has_output = !turn.relay.output(at).is_empty();
+                    let has_output = has_output(turn.relay, at, tls);
                     if is_runnable
                         || has_output && (wire.from_relay.room() > 0 || wire.from_relay.is_broken())
                     {
@@ -155,15 +177,20 @@ impl Driver {
     }
 
     /// The smarthost has answered, or never will.
-    pub(crate) fn answer(&mut self, slot: usize, answer: Option<(Instant, bool)>) {
-        let Link::Connecting { until, .. } = self.links[slot] else { unreachable!("it was just dialled") };
-        self.links[slot] = Link::Connecting { answer, until };
+    pub(crate) fn answer(&mut self, slot: usize, answered: Option<(Instant, Option<Fault>)>) {
+        let Link::Connecting { answer, .. } = &mut self.links[slot] else {
+            unreachable!("it was just dialled")
+        };
+        *answer = answered;
     }
 
-    /// The connections that stand now: their slots.
-    pub(crate) fn answered(&self, now: Instant) -> Vec<(usize, bool)> {
+    /// The connections of which it is known by now whether they stand.
+    pub(crate) fn answered(&self, relay: &Relay<Disk>, now: Instant) -> Vec<Answered> {
         let answered = |(slot, link): (usize, &Link)| match link {
-            Link::Connecting { answer: Some((at, is_taken)), .. } if *at <= now => Some((slot, *is_taken)),
+            Link::Connecting { answer: Some((at, fault)), since, .. } if *at <= now => {
+                let smarthost = relay.smarthost_of(connection_at(slot));
+                Some(Answered { dialled: Dialled { slot, smarthost }, fault: *fault, since: *since })
+            }
             Link::None | Link::Connecting { .. } | Link::Open { .. } => None,
         };
         self.links.iter().enumerate().filter_map(answered).collect()
@@ -176,12 +203,12 @@ impl Driver {
         self.open(turn, slot, wire);
     }
 
-    /// A connection to the smarthost was refused or timed out.
-    pub(crate) fn not_connected(&mut self, turn: &mut Turn<'_>, slot: usize) {
-        trace!("driver: not connected");
+    /// There is no connection to the smarthost.
+    pub(crate) fn not_connected(&mut self, turn: &mut Turn<'_>, slot: usize, fault: Fault) {
+        trace!("driver: {fault}");
         self.links[slot] = Link::None;
         self.moved += 1;
-        turn.relay.not_connected(&turn.now, connection_at(slot), Fault::Connect);
+        turn.relay.not_connected(&turn.now, connection_at(slot), fault);
     }
 
     /// Open connections from clients.
@@ -203,17 +230,17 @@ impl Driver {
     }
 
     fn is_ready(&self, turn: &Turn<'_>, index: usize) -> bool {
-        let Link::Open { wire, is_at_end, is_runnable } = self.links[index] else { return false };
+        let Link::Open { wire, tls, is_at_end, is_runnable } = self.links[index] else { return false };
         let at = connection_at(index);
         let wire = &turn.wires[&wire];
         let has_come = wire.to_relay.ready_at().is_some_and(|at| at <= turn.ms) && !is_at_end;
         let may_write = wire.from_relay.room() > 0 || wire.from_relay.is_broken();
-        is_runnable || has_come || may_write && !turn.relay.output(at).is_empty()
+        is_runnable || has_come || may_write && has_output(turn.relay, at, tls)
     }
 
     fn open(&mut self, turn: &mut Turn<'_>, index: usize, wire: usize) {
         self.moved += 1;
-        self.links[index] = Link::Open { wire, is_at_end: false, is_runnable: false };
+        self.links[index] = Link::Open { wire, tls: Tls::None, is_at_end: false, is_runnable: false };
         self.pump(turn, index);
     }
 
@@ -244,7 +271,8 @@ impl Driver {
     fn rounds(&mut self, turn: &mut Turn<'_>, index: usize, wire: usize) -> Pumped {
         let at = connection_at(index);
         for _ in 0..ROUNDS_MAX {
-            let Ok(wrote) = self.write(turn, at, wire) else { return Pumped::Over };
+            self.secure(turn, at, index);
+            let Ok(wrote) = self.write(turn, at, index, wire) else { return Pumped::Over };
             let has_output = !turn.relay.output(at).is_empty();
             if turn.relay.is_closing(at) && (!has_output || turn.relay.is_overdue(&turn.now, at)) {
                 return Pumped::Over;
@@ -264,14 +292,51 @@ impl Driver {
         Pumped::Runnable
     }
 
-    fn write(&mut self, turn: &mut Turn<'_>, at: Connection, wire: usize) -> Result<bool, Broken> {
+    /// Begins TLS, and hands in the secret, where that is asked for.
+    fn secure(&mut self, turn: &mut Turn<'_>, at: Connection, index: usize) {
+        if self.tls(index) == Tls::None && turn.relay.wants_tls(at) {
+            let faults = turn.smarthosts[turn.relay.smarthost_of(at)].handshakes;
+            if turn.random.chance(faults / 4) {
+                turn.relay.tls_failed(&turn.now, at, secure::local_fault(turn.random));
+            } else {
+                self.set_tls(index, Tls::Handshaking { is_said: false });
+            }
+            self.moved += 1;
+        }
+        if turn.relay.wants_secret(at) {
+            turn.relay.secret(&turn.now, at, turn.keys.secret());
+            self.moved += 1;
+        }
+    }
+
+    fn write(
+        &mut self,
+        turn: &mut Turn<'_>,
+        at: Connection,
+        index: usize,
+        wire: usize,
+    ) -> Result<bool, Broken> {
         let mut has_moved = false;
         let pipe = &mut turn.wires.get_mut(&wire).expect("an open connection has a wire").from_relay;
+        let tls = self.tls(index);
+        if tls == (Tls::Handshaking { is_said: false }) {
+            if pipe.is_broken() {
+                return Err(Broken);
+            }
+            let is_said = pipe.write(turn.ms, &[HELLO], turn.random) > 0;
+            self.moved += u64::from(is_said);
+            self.set_tls(index, Tls::Handshaking { is_said });
+            return Ok(is_said);
+        }
         while !turn.relay.output(at).is_empty() && !turn.disk.is_frozen() {
             if pipe.is_broken() {
                 return Err(Broken);
             }
-            let count = pipe.write(turn.ms, turn.relay.output(at), turn.random);
+            let mut octets = turn.relay.output(at).to_vec();
+            if tls == Tls::Up {
+                secure::veil(&mut octets);
+            }
+            let count = pipe.write(turn.ms, &octets, turn.random);
             if count == 0 {
                 break;
             }
@@ -295,15 +360,30 @@ impl Driver {
         if self.is_at_end(index) {
             return Ok(false);
         }
+        let pipe = &mut turn.wires.get_mut(&wire).expect("an open connection has a wire").to_relay;
+        let tls = self.tls(index);
+        if matches!(tls, Tls::Handshaking { .. }) {
+            let mut answer = [0];
+            return match pipe.read(turn.ms, &mut answer) {
+                Got::Nothing => Ok(false),
+                Got::Octets(_) => {
+                    self.shake_hands(turn, at, index, answer[0]);
+                    Ok(true)
+                }
+                Got::End(_) => Err(Broken),
+            };
+        }
         let output_octets = turn.relay.output(at).len();
         let space = turn.relay.space(at);
         if space.is_empty() {
             return Ok(false);
         }
-        let pipe = &mut turn.wires.get_mut(&wire).expect("an open connection has a wire").to_relay;
         match pipe.read(turn.ms, space) {
             Got::Nothing => Ok(false),
             Got::Octets(count) => {
+                if tls == Tls::Up {
+                    secure::veil(&mut space[..count]);
+                }
                 self.moved += count as u64;
                 turn.relay.filled(&turn.now, at, count);
                 let is_full = OUTPUT_OCTETS - output_octets.min(OUTPUT_OCTETS) < REPLY_OCTETS_MAX;
@@ -321,6 +401,32 @@ impl Driver {
                 Ok(true)
             }
             Got::End(End::Reset) => Err(Broken),
+        }
+    }
+
+    /// The smarthost has answered our hello.
+    fn shake_hands(&mut self, turn: &mut Turn<'_>, at: Connection, index: usize, answer: u8) {
+        self.moved += 1;
+        let faults = turn.smarthosts[turn.relay.smarthost_of(at)].handshakes;
+        let fault = match answer {
+            HELLO => turn.random.chance(faults).then(|| secure::handshake_fault(turn.random)),
+            _ => Some(TlsFault::Handshake),
+        };
+        self.set_tls(index, if fault.is_some() { Tls::None } else { Tls::Up });
+        match fault {
+            Some(fault) => turn.relay.tls_failed(&turn.now, at, fault),
+            None => turn.relay.tls_started(&turn.now, at),
+        }
+    }
+
+    fn tls(&self, index: usize) -> Tls {
+        let Link::Open { tls, .. } = self.links[index] else { return Tls::None };
+        tls
+    }
+
+    fn set_tls(&mut self, index: usize, to: Tls) {
+        if let Link::Open { tls, .. } = &mut self.links[index] {
+            *tls = to;
         }
     }
 
@@ -363,6 +469,11 @@ impl Driver {
             }
         }
     }
+}
+
+/// True when there is something to be written.
+fn has_output(relay: &Relay<Disk>, at: Connection, tls: Tls) -> bool {
+    tls == (Tls::Handshaking { is_said: false }) || !relay.output(at).is_empty()
 }
 
 fn index_of(at: Connection) -> usize {

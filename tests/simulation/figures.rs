@@ -15,6 +15,7 @@ pub(crate) struct Figures {
     pub(crate) duplicates: u64,
     pub(crate) noticed: u64,
     pub(crate) refused: u64,
+    pub(crate) removed: u64,
     pub(crate) drained_steps: u64,
 }
 
@@ -30,6 +31,7 @@ impl Figures {
         self.duplicates += other.duplicates;
         self.noticed += other.noticed;
         self.refused += other.refused;
+        self.removed += other.removed;
         self.drained_steps += other.drained_steps;
     }
 }
@@ -40,8 +42,8 @@ impl fmt::Display for Figures {
         writeln!(f, "crashes {}, other faults {}", self.crashes, self.faults)?;
         writeln!(
             f,
-            "messages submitted {}, accepted {}, refused {}, notices {}",
-            self.submitted, self.accepted, self.refused, self.noticed
+            "messages submitted {}, accepted {}, refused {}, removed {}, notices {}",
+            self.submitted, self.accepted, self.refused, self.removed, self.noticed
         )?;
         write!(
             f,

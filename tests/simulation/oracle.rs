@@ -4,6 +4,7 @@
 //! Its verdicts, each with the word that a failure prints first (others are PROTOCOL in `smarthosts.rs`,
 //! OUTPUT in `driver.rs`, and SLOTS, BLOCKS, BUSY, AGE, ASIDE, START in `world.rs`):
 //! - LOSS: a message answered 250 is gone, though a recipient has neither got it nor been refused.
+//! - SILENCE: a message is gone of which a recipient failed, and nobody was told.
 //! - REVIVED: a message that was refused, or never ended, is delivered.
 //! - TWICE: a recipient gets a message again though nothing had happened that excuses it.
 //! - OCTETS: what came out is not what went in.
@@ -11,12 +12,18 @@
 //! - PATH: the wrong reverse-path or recipient, a mixture of messages, or a smuggled one.
 //! - NOTICE: a notice about somebody who did not fail, or of another form than RFC 3464's.
 //! - REPLY: a client was told what can't be.
+//! - REMOVED: a message comes out though its removal was confirmed.
+//! - LOGIN: a login is tried again too soon after it was refused.
 
-use std::collections::BTreeMap;
+mod asked;
+mod notices;
+
+use std::collections::{BTreeMap, VecDeque};
 
 use crate::mail::{self, Mail};
 use crate::net::Ms;
 use crate::trace;
+use asked::Removal;
 
 /// How long a message waits at least that the smarthost refused for now: a minute, less a quarter.
 const WAIT_MS_MIN: Ms = 45_000;
@@ -53,6 +60,10 @@ struct Recipient {
     may_be_delivered: bool,
     /// The relay has read a 5yz for it.
     may_be_failed: bool,
+    /// A smarthost has said "later" to it: it may fail when its time is over.
+    may_expire: bool,
+    /// A smarthost has taken a notice that names it.
+    is_noticed: bool,
 }
 
 /// One attempt of a client to hand a message over.
@@ -65,6 +76,9 @@ pub(crate) struct Submission {
     trace: String,
     id: Option<(u32, u32)>,
     ended_at: Ms,
+    removal: Removal,
+    /// A smarthost has said 5yz to the notice about it, which dies then.
+    is_notice_refused: bool,
 }
 
 /// What the smarthost's reply says once the relay has read it.
@@ -76,6 +90,8 @@ pub(crate) enum Told {
     Deferred(usize),
     /// These recipients are refused for good.
     Refused(Vec<(usize, usize)>),
+    /// The login at this smarthost is refused.
+    LoginRefused(usize),
 }
 
 /// What the spool says of itself.
@@ -110,6 +126,14 @@ pub(crate) struct Oracle {
     deferred: BTreeMap<usize, Ms>,
     /// Deliveries that the relay was told of, with the count of good syncs since which the spool shows them.
     settling: Vec<(usize, usize, usize, Option<u64>)>,
+    /// Messages that are being removed.
+    removing: Vec<usize>,
+    /// When notices were taken, the last of them last.
+    notices: VecDeque<Ms>,
+    /// When the login at each smarthost was refused.
+    login_refused: BTreeMap<usize, Ms>,
+    /// A smarthost has said "later" to the null reverse-path, and so to nobody knows which message.
+    may_null_expire: bool,
     pub(crate) give_up_ms: Ms,
     /// Blocks have rotted: messages may be set aside.
     pub(crate) is_weak: bool,
@@ -131,6 +155,8 @@ impl Oracle {
             trace,
             id: None,
             ended_at: 0,
+            removal: Removal::No,
+            is_notice_refused: false,
         });
         self.submissions.len() - 1
     }
@@ -219,6 +245,8 @@ impl Oracle {
             matches!(stage, Stage::Ended | Stage::Accepted | Stage::Doubtful),
             "REVIVED: submission {at} is delivered, though {stage:?}"
         );
+        let is_gone = submission.removal == Removal::Confirmed;
+        assert!(!is_gone || is_late || self.is_weak, "REMOVED: submission {at} is delivered");
         let (id, rest) = split_trace(data, &submission.trace)
             .unwrap_or_else(|| panic!("OCTETS: submission {at} has no trace: {}", data.escape_ascii()));
         assert!(submission.id.is_none_or(|known| known == id), "OCTETS: another id (submission {at})");
@@ -263,7 +291,10 @@ impl Oracle {
             Told::Deferred(at) if is_sure => {
                 self.deferred.insert(*at, now);
             }
-            Told::Deferred(_) => {}
+            Told::LoginRefused(smarthost) if is_sure => {
+                self.login_refused.insert(*smarthost, now);
+            }
+            Told::Deferred(_) | Told::LoginRefused(_) => {}
             Told::Refused(recipients) => {
                 for (at, recipient) in recipients {
                     if let Some(r) = self.submissions[*at].recipients.get_mut(*recipient) {
@@ -280,11 +311,6 @@ impl Oracle {
         assert!(waited.is_none_or(|ms| ms >= WAIT_MS_MIN), "EAGER: {at} is tried again after {waited:?} ms");
     }
 
-    /// Somebody asked for all to be tried.
-    pub(crate) fn retried(&mut self) {
-        self.deferred.clear();
-    }
-
     /// A crash, or the disk failed: what the spool had not made durable may be forgotten.
     pub(crate) fn excuse(&mut self) {
         for (at, recipient, delivery, _) in self.settling.drain(..) {
@@ -296,6 +322,7 @@ impl Oracle {
     pub(crate) fn crashed(&mut self) {
         self.excuse();
         self.deferred.clear();
+        self.login_refused.clear();
         for at in self.revivable.drain(..) {
             self.submissions[at].stage = Stage::Doubtful;
         }
@@ -338,56 +365,24 @@ impl Oracle {
         if undelivered == 0 {
             return false;
         }
-        let unsettled = accepted().filter(|r| !r.may_be_delivered && !r.may_be_failed).count();
+        let is_unsettled = |r: &&Recipient| !r.may_be_delivered && !r.may_be_failed;
+        let unsettled = accepted().filter(is_unsettled).count();
         let id = submission.id.expect("accepted with an id");
-        let may_fail_unrefused = self.may_fail_unrefused(submission, now);
+        let may_fail = |r: &&Recipient| self.may_fail_unrefused(at, r, now);
+        let unsettled = unsettled - accepted().filter(is_unsettled).filter(may_fail).count();
         let Some(known) = live.get(&id) else {
-            // Whoever failed was told of, or may not be.
-            assert!(
-                unsettled == 0 || may_fail_unrefused,
-                "LOSS: submission {at}, {id:x?}: {unsettled} recipients have not got it"
-            );
+            if submission.removal == Removal::No {
+                assert_eq!(unsettled, 0, "LOSS: submission {at}, {id:x?}: recipients have not got it");
+                self.check_notices(at, now);
+            }
             return false;
         };
         assert!(
-            known.waiting >= unsettled || may_fail_unrefused,
+            known.waiting >= unsettled,
             "LOSS: submission {at}, {id:x?}: {unsettled} recipients are unsettled, {} wait",
             known.waiting
         );
         true
-    }
-
-    /// True when a recipient may fail that the smarthost did not refuse: its time is over, or it can't be
-    /// sent.
-    fn may_fail_unrefused(&self, submission: &Submission, now: Ms) -> bool {
-        submission.mail.is_8bit && self.may_lack_8bit
-            || now.saturating_sub(submission.ended_at) >= self.give_up_ms
-    }
-
-    /// The smarthost takes a notice to the reverse-path of a submission.
-    pub(crate) fn noticed(&mut self, at: usize, data: &[u8], now: Ms) {
-        self.figures.noticed += 1;
-        let submission = &self.submissions[at];
-        let text = String::from_utf8_lossy(data);
-        assert!(
-            matches!(submission.stage, Stage::Ended | Stage::Accepted | Stage::Doubtful),
-            "NOTICE: {text}"
-        );
-        for field in
-            ["\r\nAuto-Submitted: auto-replied\r\n", "report-type=delivery-status;", "\r\nAction: failed\r\n"]
-        {
-            assert!(text.contains(field), "NOTICE: no {field:?} in {text}");
-        }
-        assert!(data.len() < 64 * 1024 && text.ends_with("--\r\n"), "NOTICE: {text}");
-        for line in text.lines().filter(|line| line.starts_with("Final-Recipient:")) {
-            let named = line.rsplit(' ').next().and_then(mail::named);
-            let recipient =
-                named.filter(|(of, _)| *of == at).map(|(_, recipient)| &submission.recipients[recipient]);
-            let may_have_failed = recipient.is_some_and(|r| {
-                r.is_accepted != Some(false) && (r.may_be_failed || self.may_fail_unrefused(submission, now))
-            });
-            assert!(may_have_failed, "NOTICE: {line} of submission {at}: {recipient:?}");
-        }
     }
 
     /// The end of the run: nothing waits any more, and whoever failed was told of.

@@ -1,18 +1,28 @@
 //! The smarthost, one value for each of its connections: an SMTP server that takes, refuses, drops, stalls
-//! and babbles as the run's draws say, and holds the relay to the protocol.
+//! and babbles as the run's draws say, and holds the relay to the protocol. TLS and the login stand in
+//! `login.rs`, mail in `transaction.rs`.
+
+mod login;
+mod transaction;
 
 use std::collections::VecDeque;
 
 use crate::disk::Random;
 use crate::net::{End, Got, Ms, Wire};
 use crate::oracle::{Oracle, Told};
-use crate::swarm::{Draw, Smarthosts};
-use crate::{mail, trace};
+use crate::secure::{self, Account};
+use crate::swarm::{Configured, Draw, Smarthosts};
+use crate::trace;
+use login::Exchange;
 
 /// What the relay awaits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
+    /// The relay is to begin TLS.
+    Handshake,
     Commands,
+    /// A line of the login.
+    Login(Exchange),
     Data {
         is_void: bool,
     },
@@ -30,12 +40,27 @@ struct Reply {
     told: Option<Told>,
 }
 
+/// How a connection comes to be.
+#[derive(Clone, Debug)]
+pub(crate) struct Contact {
+    pub(crate) wire: usize,
+    /// The smarthost's place among those configured.
+    pub(crate) place: usize,
+    /// When the relay dialled.
+    pub(crate) since: Ms,
+    pub(crate) configured: Configured,
+    pub(crate) account: Account,
+}
+
 /// The smarthost's end of one connection.
 #[derive(Debug)]
 pub(crate) struct Smarthost {
     /// The connection.
     pub(crate) wire: usize,
+    contact: Contact,
     habits: Smarthosts,
+    is_tls: bool,
+    is_logged_in: bool,
     has_pipelining: bool,
     has_8bit: bool,
     recipients_max: usize,
@@ -64,10 +89,13 @@ const MESSAGE: usize = 3;
 
 impl Smarthost {
     /// A connection was accepted.
-    pub(crate) fn new(random: &mut Random, wire: usize, habits: Smarthosts, now: Ms) -> Self {
+    pub(crate) fn new(random: &mut Random, contact: Contact, habits: Smarthosts, now: Ms) -> Self {
         let limit = if random.chance(habits.recipient_limit) { random.between(1, 3) } else { 1000 };
         let mut smarthost = Self {
-            wire,
+            wire: contact.wire,
+            is_tls: false,
+            is_logged_in: contact.configured.auth.is_none(),
+            contact,
             habits,
             has_pipelining: !random.chance(habits.no_pipelining),
             has_8bit: !random.chance(habits.no_8bit),
@@ -84,15 +112,23 @@ impl Smarthost {
             recipients: Vec::new(),
             on_way: VecDeque::new(),
         };
-        if random.chance(habits.silence) {
-            smarthost.state = State::Silent { reads: true };
-        } else if random.chance(habits.hello) {
-            let greeting = random.pick(&["554 no service", "421 too busy", "450 later", "HTTP/1.1 200 OK"]);
-            smarthost.say(random, now, greeting, None);
+        if smarthost.contact.configured.tls == "implicit" {
+            smarthost.state = State::Handshake;
         } else {
-            smarthost.say(random, now, "220 smarthost.example ESMTP", None);
+            smarthost.greet(random, now);
         }
         smarthost
+    }
+
+    fn greet(&mut self, random: &mut Random, now: Ms) {
+        if random.chance(self.habits.silence) {
+            self.state = State::Silent { reads: true };
+        } else if random.chance(self.habits.hello) {
+            let greeting = random.pick(&["554 no service", "421 too busy", "450 later", "HTTP/1.1 200 OK"]);
+            self.say(random, now, greeting, None);
+        } else {
+            self.say(random, now, "220 smarthost.example ESMTP", None);
+        }
     }
 
     /// When it has something to do, as things stand.
@@ -116,6 +152,9 @@ impl Smarthost {
                         assert!(self.may_follow(), "PROTOCOL: more comes though nothing was answered");
                     }
                     Got::Octets(count) => {
+                        if self.is_tls {
+                            secure::veil(&mut octets[..count]);
+                        }
                         self.input.extend_from_slice(&octets[..count]);
                         self.take(random, now, oracle);
                     }
@@ -190,15 +229,21 @@ impl Smarthost {
         } else {
             format!("{text}\r\n")
         };
-        trace!("smarthost: {}", text.trim_end());
+        trace!("smarthost {}: {}", self.contact.place, text.trim_end());
         self.last_at = self.last_at.max(now + random.between(0, self.habits.delay_ms));
-        self.replies.push_back(Reply { at: self.last_at, octets: text.into_bytes(), told });
+        let mut octets = text.into_bytes();
+        if self.is_tls {
+            secure::veil(&mut octets);
+        }
+        self.replies.push_back(Reply { at: self.last_at, octets, told });
     }
 
     fn take(&mut self, random: &mut Random, now: Ms, oracle: &mut Oracle) {
         loop {
             match self.state {
-                State::Commands => {
+                State::Handshake if self.input.is_empty() => return,
+                State::Handshake => self.shake_hands(random, now),
+                State::Commands | State::Login(_) => {
                     let Some(end) = self.input.windows(2).position(|octets| octets == b"\r\n") else {
                         assert!(self.input.len() < 512, "PROTOCOL: a command of 512 octets and more");
                         return;
@@ -220,7 +265,7 @@ impl Smarthost {
                     } else {
                         let end = self.input.windows(5).position(|octets| octets == b"\r\n.\r\n");
                         let Some(end) = end else {
-                            self.early_refusal(random, now);
+                            self.early_refusal(random, now, oracle);
                             return;
                         };
                         end + 2
@@ -232,7 +277,7 @@ impl Smarthost {
                         self.input.is_empty() || self.may_follow(),
                         "PROTOCOL: more comes behind the dot"
                     );
-                    self.message(random, now, &unstuffed(&data), is_void, oracle);
+                    self.message(random, now, &data, is_void, oracle);
                 }
                 State::Silent { .. } | State::Over => {
                     self.input.clear();
@@ -269,11 +314,16 @@ impl Smarthost {
         true
     }
 
-    fn command(&mut self, random: &mut Random, now: Ms, line: &str, oracle: &Oracle) {
-        trace!("smarthost: gets {line}");
+    fn command(&mut self, random: &mut Random, now: Ms, line: &str, oracle: &mut Oracle) {
+        trace!("smarthost {}: gets {line}", self.contact.place);
         if self.goes_wrong(random, now) {
             return;
         }
+        if let State::Login(exchange) = self.state {
+            return self.login_line(random, now, exchange, line);
+        }
+        let is_free = ["EHLO ", "HELO ", "QUIT", "STARTTLS"].iter().any(|word| line.starts_with(word));
+        assert!(is_free || self.is_tls || self.contact.configured.tls == "none", "PLAIN: {line}");
         if line.starts_with("EHLO ") {
             if random.chance(self.habits.hello) {
                 let refusal = random.pick(&["500 what?", "502 no", "450 later", "554 no"]);
@@ -281,18 +331,24 @@ impl Smarthost {
             }
             let pipelining = if self.has_pipelining { "250-PIPELINING\r\n" } else { "" };
             let eight_bit = if self.has_8bit { "250-8BITMIME\r\n" } else { "" };
-            let hello = format!("250-smarthost.example\r\n{pipelining}{eight_bit}250 SIZE 0");
+            let secure = self.offer(random);
+            let hello = format!("250-smarthost.example\r\n{secure}{pipelining}{eight_bit}250 SIZE 0");
             self.say(random, now, &hello, None);
+        } else if line == "STARTTLS" {
+            self.starttls(random, now);
+        } else if let Some(rest) = line.strip_prefix("AUTH ") {
+            oracle.login_tried(self.contact.place, self.contact.since, now);
+            self.auth(random, now, rest);
         } else if line.starts_with("HELO ") {
             (self.has_pipelining, self.has_8bit) = (false, false);
             self.say(random, now, "250 smarthost.example", None);
         } else if let Some(rest) = line.strip_prefix("MAIL FROM:<") {
-            self.mail(random, now, rest);
+            self.mail(random, now, rest, oracle);
         } else if let Some(path) = line.strip_prefix("RCPT TO:<") {
             let path = path.strip_suffix('>').expect("PROTOCOL: RCPT with parameters");
             self.rcpt(random, now, path, oracle);
         } else if line == "DATA" {
-            self.data(random, now);
+            self.data(random, now, oracle);
         } else if line == "RSET" {
             self.reset();
             self.say(random, now, "250 reset", None);
@@ -309,150 +365,4 @@ impl Smarthost {
         self.declared = None;
         self.recipients.clear();
     }
-
-    fn mail(&mut self, random: &mut Random, now: Ms, rest: &str) {
-        assert!(self.reverse_path.is_none(), "PROTOCOL: MAIL within a transaction");
-        let (path, parameters) = rest.split_once('>').expect("PROTOCOL: MAIL without a path");
-        let (mut declared, mut is_8bit) = (None, false);
-        for parameter in parameters.split_ascii_whitespace() {
-            match parameter.split_once('=') {
-                Some(("SIZE", octets)) => declared = Some(octets.parse().expect("PROTOCOL: SIZE")),
-                Some(("BODY", "8BITMIME")) => is_8bit = true,
-                _ => panic!("PROTOCOL: MAIL with {parameter}"),
-            }
-        }
-        assert!(self.has_8bit || !is_8bit, "PROTOCOL: BODY, though it is not offered");
-        if random.chance(self.habits.transient[MAIL]) {
-            return self.say(random, now, "451 4.3.0 later", None);
-        }
-        if random.chance(self.habits.permanent[MAIL])
-            && let Some(at) = mail::submitted(path)
-        {
-            // Every recipient that the message may have; those that were never accepted don't matter.
-            let refused = (0..150).map(|recipient| (at, recipient)).collect();
-            return self.say(random, now, "550 5.7.1 not from you", Some(Told::Refused(refused)));
-        }
-        self.reverse_path = Some(path.to_owned());
-        self.declared = declared;
-        self.say(random, now, "250 2.1.0 ok", None);
-    }
-
-    fn rcpt(&mut self, random: &mut Random, now: Ms, path: &str, oracle: &Oracle) {
-        if self.reverse_path.is_none() {
-            assert!(self.has_pipelining, "PROTOCOL: RCPT behind a refused MAIL");
-            return self.say(random, now, "503 5.5.1 MAIL first", None);
-        }
-        // A notice goes to a reverse-path.
-        let is_notice = self.reverse_path.as_deref() == Some("") && mail::submitted(path).is_some();
-        let named = mail::named(path);
-        assert!(named.is_some() || is_notice, "PATH: nobody sent to {path}");
-        if let Some(named) = named.filter(|_| !self.is_given_up) {
-            oracle.tried(named.0, now);
-        }
-        if self.recipients.len() >= self.recipients_max {
-            let refusal = random.pick(&["452 4.5.3 too many", "552 5.5.3 too many"]);
-            return self.say(random, now, refusal, None);
-        }
-        if random.chance(self.habits.transient[RCPT]) {
-            let refusal = random.pick(&["450 4.2.1 greylisted", "452 4.2.2 full", "451 4.7.1 later"]);
-            return self.say(random, now, refusal, None);
-        }
-        if random.chance(self.habits.permanent[RCPT]) {
-            return self.say(random, now, "550 5.1.1 nobody", named.map(|named| Told::Refused(vec![named])));
-        }
-        self.recipients.push(path.to_owned());
-        self.say(random, now, "250 2.1.5 ok", None);
-    }
-
-    fn refused(&self) -> Option<Told> {
-        Some(Told::Refused(self.recipients.iter().filter_map(|path| mail::named(path)).collect()))
-    }
-
-    fn data(&mut self, random: &mut Random, now: Ms) {
-        if self.recipients.is_empty() {
-            assert!(self.has_pipelining, "PROTOCOL: DATA for nobody");
-            // RFC 2920 3.1: some servers say 354 all the same.
-            if self.reverse_path.is_some() && random.chance(300) {
-                self.state = State::Data { is_void: true };
-                return self.say(random, now, "354 for nobody", None);
-            }
-            return self.say(random, now, "554 5.5.1 no recipients", None);
-        }
-        if random.chance(self.habits.transient[DATA]) {
-            return self.say(random, now, "451 4.3.0 later", None);
-        }
-        if random.chance(self.habits.permanent[DATA]) {
-            let told = self.refused();
-            return self.say(random, now, "554 5.6.0 no data from you", told);
-        }
-        self.state = State::Data { is_void: false };
-        self.say(random, now, "354 go on", None);
-    }
-
-    /// A refusal before the mail data has ended; what still comes is not looked at.
-    fn early_refusal(&mut self, random: &mut Random, now: Ms) {
-        if self.input.is_empty() || !random.chance(self.habits.early) {
-            return;
-        }
-        let is_transient = random.chance(500);
-        let told = if is_transient { None } else { self.refused() };
-        self.say(random, now, if is_transient { "452 4.3.1 full" } else { "552 5.3.4 too large" }, told);
-        self.state = State::Over;
-    }
-
-    fn message(&mut self, random: &mut Random, now: Ms, data: &[u8], is_void: bool, oracle: &mut Oracle) {
-        let declared = self.declared;
-        let reverse_path = self.reverse_path.clone().expect("DATA was taken in a transaction");
-        if is_void {
-            assert!(data.is_empty(), "PROTOCOL: mail data for nobody");
-            self.reset();
-            return self.say(random, now, "554 5.5.1 no valid recipients", None);
-        }
-        if random.chance(self.habits.drops_behind_dot / 2) {
-            trace!("smarthost: drops the message");
-            self.state = State::Over;
-            return;
-        }
-        if self.goes_wrong(random, now) {
-            return;
-        }
-        if random.chance(self.habits.transient[MESSAGE]) {
-            let told = mail::named(&self.recipients[0]).map(|(at, _)| Told::Deferred(at));
-            self.reset();
-            return self.say(random, now, "451 4.3.0 later", told);
-        }
-        if random.chance(self.habits.permanent[MESSAGE]) {
-            let told = self.refused();
-            self.reset();
-            return self.say(random, now, "554 5.6.0 spam", told);
-        }
-        let size = declared.unwrap_or(data.len() as u64);
-        assert_eq!(size, data.len() as u64, "PROTOCOL: SIZE and octets");
-        let told = match mail::submitted(&self.recipients[0]) {
-            Some(at) => {
-                assert_eq!(self.recipients.len(), 1, "PATH: a notice to several");
-                oracle.noticed(at, data, now);
-                None
-            }
-            None => Some(oracle.delivered(&reverse_path, &self.recipients, data, self.is_given_up)),
-        };
-        trace!("smarthost: takes {told:?}");
-        self.reset();
-        if random.chance(self.habits.drops_behind_dot / 2) {
-            self.state = State::Over;
-            return;
-        }
-        self.say(random, now, "250 2.0.0 taken", told);
-    }
-}
-
-/// Transparency undone (RFC 5321 4.5.2); nothing but CRLF may end a line.
-fn unstuffed(data: &[u8]) -> Vec<u8> {
-    let mut octets = Vec::with_capacity(data.len());
-    for line in data.split_inclusive(|octet| *octet == b'\n') {
-        assert!(line.ends_with(b"\r\n"), "OCTETS: a bare LF: {}", line.escape_ascii());
-        assert!(!line[..line.len() - 2].contains(&b'\r'), "OCTETS: a bare CR: {}", line.escape_ascii());
-        octets.extend_from_slice(line.strip_prefix(b".").unwrap_or(line));
-    }
-    octets
 }

@@ -1,7 +1,12 @@
 //! What a seed draws before its run: which features are on, and how much of each. Some are off, some extreme,
 //! so that rare pairs meet and none hides the others.
 
+use postern::limits::SMARTHOSTS;
+
 use crate::disk::Random;
+
+/// Whom the relay logs in as.
+pub(crate) const USER: &str = "relay@example.com";
 
 /// Draws beyond those of [`Random`].
 pub(crate) trait Draw {
@@ -77,8 +82,12 @@ pub(crate) struct Faults {
     pub(crate) wall_jumps: u32,
     /// The board sleeps, or the process was not scheduled.
     pub(crate) sleeps: u32,
-    /// Somebody asks for a retry.
+    /// Somebody asks for a retry, of all or of one message.
     pub(crate) retries: u32,
+    /// Somebody removes a message.
+    pub(crate) removals: u32,
+    /// The secret changes, or its file.
+    pub(crate) secrets: u32,
 }
 
 /// Clients by kind, as weights.
@@ -129,9 +138,35 @@ pub(crate) struct Smarthosts {
     pub(crate) no_8bit: u32,
     /// Connections out of a thousand with a limit of recipients.
     pub(crate) recipient_limit: u32,
+    /// Look-ups of its name that give no address.
+    pub(crate) names: u32,
+    /// Connections without STARTTLS, or that refuse it, or have somebody between.
+    pub(crate) starttls: u32,
+    /// Handshakes that fail, certificates above all.
+    pub(crate) handshakes: u32,
+    /// Logins refused or put off whatever the secret, and connections without a mechanism.
+    pub(crate) logins: u32,
+    /// A login is wanted at MAIL (530).
+    pub(crate) login_wanted: u32,
     /// The longest time to a reply, in ms.
     pub(crate) delay_ms: u64,
 }
+
+/// How the smarthosts are configured.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Configured {
+    /// How many there are.
+    pub(crate) count: usize,
+    /// `tls`.
+    pub(crate) tls: &'static str,
+    /// The key's pin stands for the certificate, so that the clock doesn't matter.
+    pub(crate) is_pinned: bool,
+    /// `auth`; none: there is no login.
+    pub(crate) auth: Option<&'static str>,
+}
+
+/// How many smarthosts a run has at most.
+pub(crate) const SMARTHOSTS_MAX: usize = if SMARTHOSTS < 3 { SMARTHOSTS } else { 3 };
 
 /// All that a seed draws.
 #[derive(Clone, Copy, Debug)]
@@ -139,7 +174,9 @@ pub(crate) struct Swarm {
     pub(crate) network: Network,
     pub(crate) faults: Faults,
     pub(crate) clients: Clients,
-    pub(crate) smarthosts: Smarthosts,
+    pub(crate) configured: Configured,
+    /// Each smarthost for itself.
+    pub(crate) smarthosts: [Smarthosts; SMARTHOSTS_MAX],
     /// Blocks of the spool.
     pub(crate) blocks: u32,
     /// Receiver sessions that the configuration allows; the board may allow fewer.
@@ -163,7 +200,8 @@ impl Swarm {
             network: Network::new(random),
             faults,
             clients: Clients::new(random),
-            smarthosts: Smarthosts::new(random),
+            configured: Configured::new(random),
+            smarthosts: [(); SMARTHOSTS_MAX].map(|()| Smarthosts::new(random)),
             blocks: random.pick(&[24, 40, 80, 160, 320]),
             sessions: random.pick(&[1, 2, 5, 64]),
             sessions_of_client: random.pick(&[1, 3, 64]),
@@ -171,6 +209,36 @@ impl Swarm {
             connections: random.pick(&[1, 2]),
             give_up_s: if random.chance(150) { 600 } else { 20 * 86_400 },
         }
+    }
+}
+
+impl Configured {
+    fn new(random: &mut Random) -> Self {
+        let auth = random.pick(&[None, Some("plain"), Some("login"), Some("xoauth2"), Some("oauthbearer")]);
+        Self {
+            count: if random.chance(600) { 1 } else { 1 + random.below(SMARTHOSTS_MAX) },
+            tls: random.pick(&["none", "none", "starttls", "starttls", "implicit"]),
+            is_pinned: random.chance(500),
+            auth: auth.filter(|_| random.chance(700)),
+        }
+    }
+
+    /// The tables of the configuration.
+    pub(crate) fn tables(&self, connections: usize) -> String {
+        let Self { tls, .. } = self;
+        let mut table = format!("tls = \"{tls}\"\nconnections = {connections}\n");
+        if *tls != "none" && self.is_pinned {
+            table += "pins = [\"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\"]\n";
+        }
+        if let Some(auth) = self.auth {
+            let file = if auth.contains("oauth") { "token_file" } else { "password_file" };
+            table += &format!("auth = \"{auth}\"\nuser = \"{USER}\"\n{file} = \"/etc/secret\"\n");
+            if *tls == "none" {
+                table += "allow_plaintext_auth = true\n";
+            }
+        }
+        let table = |at: usize| format!("[[smarthost]]\nhost = \"198.51.100.{}\"\n{table}", at + 1);
+        (0..self.count).map(table).collect()
     }
 }
 
@@ -205,6 +273,8 @@ impl Faults {
         wall_jumps: 0,
         sleeps: 0,
         retries: 0,
+        removals: 0,
+        secrets: 0,
     };
 
     fn new(random: &mut Random) -> Self {
@@ -220,6 +290,8 @@ impl Faults {
             wall_jumps: random.weight(30),
             sleeps: random.weight(15),
             retries: random.weight(30),
+            removals: if random.chance(300) { random.weight(60) } else { 0 },
+            secrets: random.weight(20),
         }
     }
 }
@@ -259,6 +331,11 @@ impl Smarthosts {
         no_pipelining: 0,
         no_8bit: 0,
         recipient_limit: 0,
+        names: 0,
+        starttls: 0,
+        handshakes: 0,
+        logins: 0,
+        login_wanted: 0,
         delay_ms: 0,
     };
 
@@ -277,6 +354,11 @@ impl Smarthosts {
             no_pipelining: random.weight(1000),
             no_8bit: if random.chance(100) { 300 } else { 0 },
             recipient_limit: random.weight(600),
+            names: random.weight(300),
+            starttls: random.weight(200),
+            handshakes: random.weight(300),
+            logins: random.weight(300),
+            login_wanted: if random.chance(100) { 1 + random.weight(60) } else { 0 },
             delay_ms: random.pick(&[0, 0, 20, 2000]),
         }
     }

@@ -4,7 +4,25 @@
 //! peers act, then the loop turns, then the oracle looks. When the steps are over the faults stop, time runs,
 //! and everything must come to rest: [`World::drain`].
 
+/// What a turn of the world works with: the world, its relay, and what its clocks say.
+macro_rules! turn {
+    ($world:ident, $relay:expr, $now:expr) => {
+        $crate::driver::Turn {
+            relay: $relay,
+            disk: &$world.disk,
+            wires: &mut $world.wires,
+            random: &mut $world.random,
+            keys: &$world.keys,
+            smarthosts: &$world.swarm.smarthosts,
+            ms: $world.now,
+            now: $now,
+        }
+    };
+}
+
+mod admin;
 mod faults;
+mod peers;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -15,15 +33,16 @@ use postern::relay::Relay;
 use postern::spool::{Start, StartError, Store};
 use postern::time::{Duration, Instant, Now, Tick, Wall};
 
-use crate::clients::{Client, Fate, KINDS};
+use crate::clients::Client;
 use crate::clock::ClockNote;
 use crate::disk::{Disk, Random};
-use crate::driver::{Driver, Link, Turn};
+use crate::driver::Driver;
 use crate::figures::Figures;
 use crate::net::{Ms, Wire};
 use crate::oracle::{self, Live, Oracle};
+use crate::secure::Keys;
 use crate::smarthosts::Smarthost;
-use crate::swarm::{Draw, Faults, Network, Smarthosts, Swarm};
+use crate::swarm::{Draw, Faults, Network, SMARTHOSTS_MAX, Smarthosts, Swarm};
 use crate::trace;
 use faults::Crash;
 
@@ -45,6 +64,7 @@ pub(crate) struct World {
     wall: (u64, Ms),
     disk: Disk,
     disk_heals_at: Option<Ms>,
+    keys: Keys,
     /// How the process ends when the disk freezes.
     freezes_as: Crash,
     config: Config,
@@ -74,9 +94,9 @@ fn config(swarm: &Swarm) -> Config {
     let bare_lf = if swarm.refuses_bare_lf { "refuse" } else { "repair" };
     let text = format!(
         "hostname = \"relay.example\"\nlisten = [\"192.0.2.254:25\"]\nallow = [\"192.0.2.0/24\"]\n\
-         [smarthost]\nhost = \"198.51.100.1\"\ntls = \"none\"\nconnections = {connections}\n\
          [limits]\nsessions = {sessions}\nsessions_per_client = {of_client}\nspool_share = \"100%\"\n\
-         [quirks]\nbare_lf = \"{bare_lf}\"\nmissing_fields = false\n[retry]\ngive_up = \"{give_up}s\"\n"
+         [quirks]\nbare_lf = \"{bare_lf}\"\nmissing_fields = false\n[retry]\ngive_up = \"{give_up}s\"\n{}",
+        swarm.configured.tables(connections)
     );
     Config::parse(&text, Path::new("simulation.toml"), "relay.example")
         .unwrap_or_else(|error| panic!("the configuration is valid: {error}"))
@@ -97,6 +117,7 @@ impl World {
             wall: (RELEASED_UNIX_S + 86_400, now),
             disk,
             disk_heals_at: None,
+            keys: Keys::new(),
             freezes_as: Crash::Kill,
             config: config(&swarm),
             relay: None,
@@ -118,7 +139,7 @@ impl World {
         };
         world.oracle.give_up_ms = swarm.give_up_s * 1000;
         world.oracle.refuses_bare_lf = swarm.refuses_bare_lf;
-        world.oracle.may_lack_8bit = swarm.smarthosts.no_8bit + swarm.smarthosts.hello > 0;
+        world.oracle.may_lack_8bit = swarm.smarthosts.iter().any(|habits| habits.no_8bit + habits.hello > 0);
         world.start();
         world
     }
@@ -152,10 +173,11 @@ impl World {
         trace!("the faults stop");
         self.swarm.faults = Faults::NONE;
         self.swarm.network = Network::GOOD;
-        self.swarm.smarthosts = Smarthosts::GOOD;
+        self.swarm.smarthosts = [Smarthosts::GOOD; SMARTHOSTS_MAX];
         self.swarm.clients.arrivals = 0;
         self.disk.heal();
         self.disk_heals_at = None;
+        self.mend_secrets();
         let now = self.now;
         self.clients.iter_mut().for_each(Client::mend);
         self.smarthosts.iter_mut().for_each(|smarthost| smarthost.mend(now));
@@ -246,14 +268,7 @@ impl World {
         let (now, booted) = (self.clocks(), self.booted);
         match &mut self.relay {
             Some(relay) => {
-                let mut turn = Turn {
-                    relay,
-                    disk: &self.disk,
-                    wires: &mut self.wires,
-                    random: &mut self.random,
-                    ms: self.now,
-                    now,
-                };
+                let mut turn = turn!(self, relay, now);
                 wakes.extend(self.driver.wakes_at(&mut turn, |instant| instant.0.saturating_add(booted)));
             }
             None => wakes.push(self.starts_at),
@@ -315,76 +330,6 @@ impl World {
         }
     }
 
-    fn wire(&mut self) -> usize {
-        self.wires_made += 1;
-        self.wires.insert(self.wires_made, Wire::new(self.swarm.network));
-        self.wires_made
-    }
-
-    fn arrive(&mut self) {
-        let habits = self.swarm.clients;
-        if self.relay.is_none() || self.clients.len() >= habits.most || !self.random.chance(habits.arrivals) {
-            return;
-        }
-        let mut draw = self.random.below(habits.kinds.iter().sum::<u32>() as usize) as u32;
-        let kind = habits.kinds.iter().position(|weight| {
-            let is_it = draw < *weight;
-            draw = draw.wrapping_sub(*weight);
-            is_it
-        });
-        let kind = KINDS[kind.expect("the draw is below the sum")];
-        let wire = self.wire();
-        let client = Client::new(&mut self.random, wire, self.run, kind, habits);
-        trace!("client {wire} comes: {kind:?}");
-        self.driver.backlog.push_back((wire, client.host));
-        self.clients.push(client);
-    }
-
-    /// The peers do what they have to do.
-    fn act(&mut self) {
-        let mut at = 0;
-        while at < self.clients.len() {
-            let client = &mut self.clients[at];
-            let wire = self.wires.get_mut(&client.wire).expect("a client has a wire");
-            let fate = client.act(&mut self.random, self.now, wire, self.run, &mut self.oracle);
-            if fate == Fate::Stays {
-                at += 1;
-                continue;
-            }
-            self.driver.moved += 1;
-            let client = self.clients.swap_remove(at);
-            trace!("client {} {fate:?}", client.wire);
-            if fate == Fate::ComesBack && self.relay.is_some() {
-                let wire = self.wire();
-                self.driver.backlog.push_back((wire, client.host));
-                self.clients.push(client.again(wire, self.run));
-            }
-        }
-        let mut at = 0;
-        while at < self.smarthosts.len() {
-            let smarthost = &mut self.smarthosts[at];
-            let wire = self.wires.get_mut(&smarthost.wire).expect("a smarthost has a wire");
-            if smarthost.act(&mut self.random, self.now, wire, &mut self.oracle) {
-                at += 1;
-            } else {
-                self.driver.moved += 1;
-                self.gone.push(self.smarthosts.swap_remove(at));
-            }
-        }
-        let used: std::collections::BTreeSet<usize> = self
-            .clients
-            .iter()
-            .map(|client| client.wire)
-            .chain(self.smarthosts.iter().chain(&self.gone).map(|smarthost| smarthost.wire))
-            .chain(self.driver.backlog.iter().map(|(wire, _)| *wire))
-            .chain(self.driver.links.iter().filter_map(|link| match link {
-                Link::Open { wire, .. } => Some(*wire),
-                Link::None | Link::Connecting { .. } => None,
-            }))
-            .collect();
-        self.wires.retain(|wire, _| used.contains(wire));
-    }
-
     fn turn(&mut self) {
         if self.relay.is_none() {
             if self.starts_at <= self.now {
@@ -392,59 +337,19 @@ impl World {
             }
             return;
         }
-        let answered = self.driver.answered(self.clocks().instant);
         let now = self.clocks();
-        for (slot, is_taken) in answered {
-            let wire = if is_taken { Some(self.wire()) } else { None };
-            let Some(relay) = &mut self.relay else { unreachable!("it was there above") };
-            let mut turn = Turn {
-                relay,
-                disk: &self.disk,
-                wires: &mut self.wires,
-                random: &mut self.random,
-                ms: self.now,
-                now,
-            };
-            match wire {
-                None => self.driver.not_connected(&mut turn, slot),
-                Some(wire) => {
-                    self.driver.connected(&mut turn, slot, wire);
-                    let habits = self.swarm.smarthosts;
-                    self.smarthosts.push(Smarthost::new(&mut self.random, wire, habits, self.now));
-                }
-            }
+        let Some(relay) = &self.relay else { unreachable!("it was there above") };
+        for answered in self.driver.answered(relay, now.instant) {
+            self.answer(&now, answered);
         }
         let Some(relay) = &mut self.relay else { unreachable!("it was there above") };
-        let mut turn = Turn {
-            relay,
-            disk: &self.disk,
-            wires: &mut self.wires,
-            random: &mut self.random,
-            ms: self.now,
-            now,
-        };
-        let dialled = self.driver.turn(&mut turn);
-        for dialled in dialled {
-            let refused = self.swarm.smarthosts.refused;
-            let at = Instant(now.instant.0 + self.random.between(0, self.swarm.network.latency_ms));
-            let is_never = self.random.chance(refused / 4);
-            let answer = (!is_never).then_some((at, !self.random.chance(refused)));
-            self.driver.answer(dialled.slot, answer);
+        let mut turn = turn!(self, relay, now);
+        for dialled in self.driver.turn(&mut turn) {
+            self.dialled(&now, dialled);
         }
         if self.disk.is_frozen() {
             self.crash(self.freezes_as);
         }
-    }
-
-    /// The oracle learns what the relay has read of the smarthosts' replies.
-    fn tell(&mut self) {
-        for smarthost in self.smarthosts.iter_mut().chain(&mut self.gone) {
-            smarthost.tell(self.now, self.wires[&smarthost.wire].to_relay.taken, &mut self.oracle);
-        }
-        let links = &self.driver.links;
-        self.gone.retain(|gone| {
-            links.iter().any(|link| matches!(link, Link::Open { wire, .. } if *wire == gone.wire))
-        });
     }
 
     /// What must be true between two turns.
@@ -466,6 +371,7 @@ impl World {
         if !live.is_empty() && !spool.is_failing() {
             self.clock_note.turned(self.now);
         }
+        self.oracle.check_removals(&live, self.run, relay.has_durable_removals());
         self.oracle.check(self.now, &live, self.disk.calls().syncs);
     }
 }

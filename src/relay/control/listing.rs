@@ -231,7 +231,7 @@ fn fault_of(route: &Route) -> Option<(crate::sender::Fault, Option<&KeptReply>)>
     route.last_fault().filter(|_| route.state() != RouteState::Up)
 }
 
-fn write_route(now: &Now, host: &str, route: &Route, output: &mut Buffer) -> fmt::Result {
+pub(super) fn write_route(now: &Now, host: &str, route: &Route, output: &mut Buffer) -> fmt::Result {
     write!(output, "smarthost {host}: ")?;
     match fault_of(route) {
         Some((fault, reply)) => {
@@ -260,7 +260,7 @@ fn write_route(now: &Now, host: &str, route: &Route, output: &mut Buffer) -> fmt
     }
 }
 
-fn write_route_as_json(now: &Now, host: &str, route: &Route, output: &mut Buffer) -> fmt::Result {
+pub(super) fn write_route_as_json(now: &Now, host: &str, route: &Route, output: &mut Buffer) -> fmt::Result {
     let (state, rest) = match route.state() {
         RouteState::Up => ("up", None),
         RouteState::Connecting => ("connecting", None),

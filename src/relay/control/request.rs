@@ -20,6 +20,11 @@ pub(super) enum Request {
     Remove(MessageId),
     /// All are.
     RemoveAll,
+    /// How the relay is.
+    Status {
+        /// For programs.
+        is_json: bool,
+    },
 }
 
 impl Request {
@@ -38,6 +43,8 @@ impl Request {
             (b"retry", Some(id)) => MessageId::parse(id).map(Self::Retry),
             (b"remove", Some(b"all")) => Some(Self::RemoveAll),
             (b"remove", Some(id)) => MessageId::parse(id).map(Self::Remove),
+            (b"status", None) => Some(Self::Status { is_json: false }),
+            (b"status", Some(b"json")) => Some(Self::Status { is_json: true }),
             _ => None,
         }
     }
@@ -57,6 +64,8 @@ mod tests {
             ("retry", Request::RetryAll),
             ("retry 1-2A", Request::Retry(id)),
             ("remove all", Request::RemoveAll),
+            ("status", Request::Status { is_json: false }),
+            ("status json", Request::Status { is_json: true }),
             ("remove 1-2a", Request::Remove(id)),
         ];
         for (line, request) in requests {

@@ -3,7 +3,7 @@
 
 use postern::buffer::{Buffer, Window};
 use postern::limits::{COMMAND_OCTETS_MAX, REPLY_TEXT_OCTETS_MAX};
-use postern::smtp::command::{self, Command, Service, Terms};
+use postern::smtp::command::{self, AuthTerms, Command, Service, Terms};
 use postern::smtp::line::{self, Line};
 use postern::smtp::login::Response;
 use postern::smtp::mail_data::{BareLf, Fault, MailData, Part};
@@ -22,7 +22,7 @@ pub(super) fn command(octets: &[u8]) {
     assert!(line::rest_of_line(octets).0 <= octets.len());
     for service in [Service::Basic, Service::Extended] {
         for tolerated in [Quirks::ALL, Quirks::NONE] {
-            let terms = Terms { service, offers_auth: true, tolerated };
+            let terms = Terms { service, has_starttls: true, auth: AuthTerms::Offered, tolerated };
             if let Ok(Command::Mail(mail)) = command::parse(octets, &terms, &mut Quirks::default()) {
                 assert_clean(mail.reverse_path.octets(), mail.utf8);
             }

@@ -5,10 +5,13 @@ use postern::spool::{BlockIndex, DeviceError};
 
 use super::{RELEASED_UNIX_S, World};
 use crate::disk::{Call, Choice, Effect, Fault};
-use crate::driver::{Link, Turn};
+use crate::driver::Link;
 use crate::net::End;
 use crate::swarm::Draw;
 use crate::trace;
+
+/// Steps out of a thousand in which a wall clock is set that nobody has set before.
+const NTP: u32 = 15;
 
 /// How the process ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,8 +32,12 @@ impl World {
         if self.random.chance(faults.wall_jumps) {
             let unix_s = self.random.pick(&[0, 1_700_000_000, RELEASED_UNIX_S + 90_000, 2_085_978_496]);
             trace!("the wall clock shows {unix_s}");
-            self.wall = (unix_s, self.now);
+            self.set_wall(unix_s);
             self.figures.faults += 1;
+        }
+        if self.clocks().wall.unix_s < RELEASED_UNIX_S && self.random.chance(NTP) {
+            trace!("the wall clock is set");
+            self.set_wall(RELEASED_UNIX_S + 90_000);
         }
         if self.random.chance(faults.writes) {
             let effect = self.random.pick(&[Effect::Nothing, Effect::Half, Effect::Whole]);
@@ -52,12 +59,15 @@ impl World {
         if self.relay.is_none() {
             return;
         }
-        if self.random.chance(faults.retries)
-            && let Some(mut relay) = self.relay.take()
-        {
-            relay.retry_all(&self.clocks());
-            self.oracle.retried();
-            self.relay = Some(relay);
+        if self.random.chance(faults.secrets) && self.keys.change(&mut self.random) {
+            trace!("the secret's file has changed: {:?}", self.keys);
+            self.tell_of_secret();
+        }
+        if self.random.chance(faults.retries) {
+            self.retry();
+        }
+        if self.random.chance(faults.removals) {
+            self.remove();
         }
         for (per_mille, crash) in
             [(faults.power_cuts, Crash::PowerCut), (faults.kills, Crash::Kill), (faults.stops, Crash::Stop)]
@@ -103,14 +113,7 @@ impl World {
             && let Some(mut relay) = self.relay.take()
         {
             let now = self.clocks();
-            let mut turn = Turn {
-                relay: &mut relay,
-                disk: &self.disk,
-                wires: &mut self.wires,
-                random: &mut self.random,
-                ms: self.now,
-                now,
-            };
+            let mut turn = turn!(self, &mut relay, now);
             turn.relay.shut_down(&now);
             self.driver.pump_touched(&mut turn);
             if !self.disk.is_frozen() {

@@ -1,0 +1,74 @@
+//! What was asked of the relay beside mail: retries, removals; and the logins, which a changed secret has
+//! tried again.
+
+use std::collections::BTreeMap;
+
+use super::{Live, Oracle};
+use crate::net::Ms;
+
+/// How long a refused login is not tried again at least: 15 minutes, less a quarter.
+const LOGIN_WAIT_MS_MIN: Ms = 675_000;
+
+/// Whether somebody wants a message removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Removal {
+    No,
+    /// The relay of this run was asked: it may go, and come back after a crash.
+    Asked(u32),
+    /// Who asked was told that it is gone.
+    Confirmed,
+}
+
+impl Oracle {
+    /// The relay begins to log in at a smarthost, over a connection that it dialled at `since`.
+    pub(crate) fn login_tried(&self, smarthost: usize, since: Ms, now: Ms) {
+        let refused = self.login_refused.get(&smarthost).filter(|at| **at < since);
+        let waited = refused.map(|at| now - at);
+        assert!(waited.is_none_or(|ms| ms >= LOGIN_WAIT_MS_MIN), "LOGIN: tried again after {waited:?} ms");
+    }
+
+    /// The relay knows that the secret may be another now.
+    pub(crate) fn secret_changed(&mut self) {
+        self.login_refused.clear();
+    }
+
+    /// Somebody asked for all to be tried, or for one message.
+    pub(crate) fn retried(&mut self, id: Option<(u32, u32)>) {
+        match id {
+            Some(id) => drop(self.ids.get(&id).and_then(|at| self.deferred.remove(at))),
+            None => self.deferred.clear(),
+        }
+        self.login_refused.clear();
+    }
+
+    /// True when a client, or a smarthost, has told the id.
+    pub(crate) fn knows(&self, id: (u32, u32)) -> bool {
+        self.ids.contains_key(&id)
+    }
+
+    /// The relay of this run was asked to remove a message.
+    pub(crate) fn removal_asked(&mut self, id: (u32, u32), run: u32) {
+        if let Some(at) = self.ids.get(&id) {
+            self.submissions[*at].removal = Removal::Asked(run);
+            self.removing.push(*at);
+        }
+    }
+
+    /// A step is over: what of the removals stands.
+    pub(crate) fn check_removals(&mut self, live: &BTreeMap<(u32, u32), Live>, run: u32, are_durable: bool) {
+        let submissions = &mut self.submissions;
+        self.removing.retain(|at| {
+            let submission = &mut submissions[*at];
+            let is_live = submission.id.is_some_and(|id| live.contains_key(&id));
+            let Removal::Asked(of_run) = submission.removal else { return false };
+            match (of_run == run, is_live) {
+                (true, false) if are_durable => submission.removal = Removal::Confirmed,
+                (true, _) => return true,
+                // The crash was faster.
+                (false, true) => submission.removal = Removal::No,
+                (false, false) => {}
+            }
+            false
+        });
+    }
+}

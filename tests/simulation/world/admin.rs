@@ -1,0 +1,83 @@
+//! The administrator: sets the clock, changes the secret, has mail tried now, and removes some.
+
+use postern::relay::{Removal, Retrial};
+use postern::spool::MessageId;
+
+use super::{RELEASED_UNIX_S, World};
+use crate::swarm::Draw;
+use crate::trace;
+
+impl World {
+    /// The wall clock is set, which the driver is told of.
+    pub(super) fn set_wall(&mut self, unix_s: u64) {
+        self.wall = (unix_s, self.now);
+        let now = self.clocks();
+        if let Some(relay) = &mut self.relay {
+            relay.clock_stepped(&now);
+        }
+    }
+
+    /// The driver has seen that the secret's file is another.
+    pub(super) fn tell_of_secret(&mut self) {
+        let now = self.clocks();
+        let Some(relay) = &mut self.relay else { return };
+        for smarthost in 0..self.swarm.configured.count {
+            relay.secret_changed(&now, smarthost);
+        }
+        self.oracle.secret_changed();
+    }
+
+    /// Clock and secret are put right.
+    pub(super) fn mend_secrets(&mut self) {
+        if self.clocks().wall.unix_s < RELEASED_UNIX_S {
+            self.set_wall(RELEASED_UNIX_S + 86_400);
+        }
+        self.keys.mend();
+        self.tell_of_secret();
+    }
+
+    /// Asks for all mail to be tried, or for one message.
+    pub(super) fn retry(&mut self) {
+        let now = self.clocks();
+        let id = self.any_message();
+        let Some(relay) = &mut self.relay else { return };
+        if self.random.chance(500) {
+            relay.retry_all(&now);
+            self.oracle.retried(None);
+        } else if let Some(id) = id {
+            let retrial = relay.retry(&now, id);
+            trace!("retry {id}: {retrial:?}");
+            if retrial == Retrial::Due {
+                self.oracle.retried(Some((id.epoch, id.counter)));
+            }
+        }
+    }
+
+    /// Removes a message, or one that is not there.
+    pub(super) fn remove(&mut self) {
+        let id = self.any_message();
+        let Some(relay) = &mut self.relay else { return };
+        let Some(id) = id else {
+            assert_eq!(relay.remove(MessageId { epoch: 0, counter: 0 }), Removal::Unknown, "REMOVED: nobody");
+            return;
+        };
+        let removal = relay.remove(id);
+        trace!("remove {id}: {removal:?}");
+        match removal {
+            Removal::Removed | Removal::OnItsWay => {
+                self.figures.removed += 1;
+                self.oracle.removal_asked((id.epoch, id.counter), self.run);
+            }
+            Removal::Refused => assert!(relay.spool().is_failing(), "REMOVED: refused for no reason"),
+            Removal::Unknown => panic!("REMOVED: {id} was there"),
+        }
+    }
+
+    /// One of the messages that the oracle knows by their ids.
+    fn any_message(&mut self) -> Option<MessageId> {
+        let spool = self.relay.as_ref()?.spool();
+        let mut ids: Vec<MessageId> = spool.messages().map(|message| spool.facts(message).id).collect();
+        ids.retain(|id| self.oracle.knows((id.epoch, id.counter)));
+        if ids.is_empty() { None } else { Some(self.random.pick(&ids)) }
+    }
+}
