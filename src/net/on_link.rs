@@ -13,9 +13,9 @@ use std::io::{self, Read};
 use super::lines::visit_lines;
 
 /// The kernel's IPv4 routes.
-const ROUTES_PATH: &str = "/proc/net/route";
+const ROUTES_PATH: &str = "/proc/self/net/route";
 /// The interfaces' IPv6 addresses.
-const ADDRESSES_PATH: &str = "/proc/net/if_inet6";
+const ADDRESSES_PATH: &str = "/proc/self/net/if_inet6";
 /// The shortest IPv4 prefix of neighbours, as in `allow`.
 const IPV4_BITS_MIN: u32 = 8;
 /// The shortest IPv6 prefix of neighbours, as in `allow`.

@@ -23,6 +23,7 @@ import stalls  # noqa: F401
 import settings  # noqa: F401
 import process  # noqa: F401
 import privileges  # noqa: F401
+import packaging  # noqa: F401
 import names  # noqa: F401
 import tiny  # noqa: F401
 import damage  # noqa: F401
