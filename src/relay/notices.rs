@@ -60,9 +60,10 @@ impl<D: Device> Relay<D> {
         let facts = self.spool.facts(message);
         let tick = self.spool.tick(now.instant);
         let is_tried = attempt.ending == Ending::Tried;
+        let is_judged = is_tried && !attempt.is_blamed;
         let retry = &self.config.retry;
         let is_over =
-            fate != Fate::Waiting || queue::is_notice_expired(facts.accepted, tick, is_tried, retry);
+            fate != Fate::Waiting || queue::is_notice_expired(facts.accepted, tick, is_judged, retry);
         let told = session.addressee(&self.config).escape_ascii();
         let id = facts.id;
         if !is_over {

@@ -67,6 +67,8 @@ impl<D: Device> Relay<D> {
         let facts = self.spool.facts(message);
         let is_tried = attempt.ending == Ending::Tried;
         let is_held = matches!(attempt.ending, Ending::Held(_));
+        // What only looks like its own fault is no verdict that would end its time.
+        let is_judged = is_tried && !attempt.is_blamed;
         if is_tried && attempt.notice != Some(Fate::Dropped) {
             let route = &mut self.routes[self.senders[at].smarthost];
             if attempt.is_blamed { route.doubted() } else { route.worked() }
@@ -82,7 +84,7 @@ impl<D: Device> Relay<D> {
         }
         let tick = self.spool.tick(now.instant);
         let waits = attempt.states.contains(&RecipientState::Waiting);
-        let is_given_up = waits && queue::is_expired(facts.accepted, tick, is_tried, &self.config.retry);
+        let is_given_up = waits && queue::is_expired(facts.accepted, tick, is_judged, &self.config.retry);
         let settled = if is_given_up {
             let (states, replies) = give_up(&attempt, &mut self.settling);
             self.spool.settle(message, states, &replies)?

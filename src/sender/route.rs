@@ -196,6 +196,8 @@ pub struct Route {
     connections: usize,
     /// Faults since the smarthost last judged a message, by their back-off.
     failures: [u32; BackOff::COUNT],
+    /// That of the last rest.
+    back_off: BackOff,
     last: Option<LastFault>,
     /// The smarthost judged a message, and no fault came since.
     is_proven: bool,
@@ -225,6 +227,7 @@ impl Route {
             state: State::Closed,
             connections: 0,
             failures: [0; BackOff::COUNT],
+            back_off: BackOff::Route,
             last: None,
             is_proven: false,
             pace: Pace::FREE,
@@ -339,12 +342,13 @@ impl Route {
             return None;
         };
         let back_off = BackOff::of(fault);
-        if self.rests_for().is_some_and(|rested_for| BackOff::of(rested_for) >= back_off) {
+        if matches!(self.state, State::Waiting { .. }) && self.back_off >= back_off {
             return None;
         }
         self.is_proven = false;
         let since = self.faulty_since().unwrap_or(now);
         self.last = Some(LastFault { fault, reply: reply.cloned(), since });
+        self.back_off = back_off;
         if back_off == BackOff::Rate {
             self.pace.slow_down();
         }
