@@ -27,39 +27,15 @@ use crate::time::{Duration, Instant, Now};
 mod admin;
 mod clients;
 pub mod control;
+mod counters;
 mod notices;
 mod relaying;
+mod reload;
 mod routes;
 mod tls;
 
 pub use admin::{Removal, Retrial};
-
-/// What has happened since the start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counters {
-    /// Messages that became durable.
-    pub received: u64,
-    /// Messages of which a smarthost took the mail data, each time it did.
-    pub relayed: u64,
-    /// Messages that were tried and have to wait, each time.
-    pub deferred: u64,
-    /// Messages that failed for recipients, each time.
-    pub failed: u64,
-    /// Notices that went out.
-    pub bounced: u64,
-    /// Messages that were given up for their age.
-    pub expired: u64,
-    /// Messages that the administrator removed.
-    pub removed: u64,
-    /// Messages that were found damaged.
-    pub damaged: u64,
-    /// Sessions of clients.
-    pub sessions: u64,
-    /// Sessions that had to make room for another client.
-    pub evicted: u64,
-    /// Connections to smarthosts.
-    pub connections: u64,
-}
+pub use counters::Counters;
 
 /// How long a session that is over may take to write its last reply.
 const CLOSE_WITHIN: Duration = Duration::from_s(10);
@@ -153,6 +129,8 @@ pub struct Relay<D> {
     settling: Box<[RecipientState]>,
     notice_rate: NoticeRate,
     is_stopping: bool,
+    /// No message is begun, as the settings are about to change.
+    is_draining: bool,
 }
 
 impl<D: Device> Relay<D> {
@@ -199,6 +177,7 @@ impl<D: Device> Relay<D> {
             settling: vec![RecipientState::Waiting; RECIPIENTS].into_boxed_slice(),
             notice_rate: NoticeRate::new(),
             is_stopping: false,
+            is_draining: false,
         }
     }
 

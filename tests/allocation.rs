@@ -62,15 +62,25 @@ struct World {
     relayed: u32,
     /// The smarthost refuses the second recipient.
     refuses: bool,
+    /// The smarthost offers CHUNKING.
+    has_chunking: bool,
     /// The smarthost reads mail data.
     is_in_data: bool,
+    /// Octets of a chunk that are still to come.
+    chunk: usize,
     /// The last octets of mail data that it read.
     tail: [u8; 5],
 }
 
 impl World {
     fn new() -> Self {
-        let config = Config::parse(CONFIG, Path::new("postern.toml"), "relay").expect("the file is valid");
+        Self::with("")
+    }
+
+    /// With this behind the smarthost's keys.
+    fn with(keys: &str) -> Self {
+        let config = Config::parse(&format!("{CONFIG}{keys}"), Path::new("postern.toml"), "relay")
+            .expect("the file is valid");
         let now = Now { instant: Instant(1000), wall: Wall { unix_s: 1_800_000_000, is_trusted: true } };
         let start = Start { blocks: BLOCKS, seed: 1, now: now.instant };
         let (spool, _) = Store::start(Memory(Vec::new()), start).expect("an empty disk becomes a spool");
@@ -85,7 +95,9 @@ impl World {
             accepted: 0,
             relayed: 0,
             refuses: false,
+            has_chunking: false,
             is_in_data: false,
+            chunk: 0,
             tail: [0; 5],
         }
     }
@@ -136,6 +148,16 @@ impl World {
     fn hear(&mut self, at: Connection, octets: &[u8]) {
         let mut rest = octets;
         while !rest.is_empty() {
+            if self.chunk > 0 {
+                let taken = self.chunk.min(rest.len());
+                rest = &rest[taken..];
+                self.chunk -= taken;
+                if self.chunk == 0 {
+                    self.relayed += 1;
+                    self.send(at, b"250 taken\r\n");
+                }
+                continue;
+            }
             if self.is_in_data {
                 for (index, octet) in rest.iter().enumerate() {
                     self.tail.rotate_left(1);
@@ -157,6 +179,13 @@ impl World {
             let (line, more) = rest.split_at(end);
             rest = more;
             match &line[..4] {
+                b"EHLO" if self.has_chunking => {
+                    self.send(at, b"250-a\r\n250-8BITMIME\r\n250-CHUNKING\r\n250-SIZE\r\n250 PIPELINING\r\n");
+                }
+                b"BDAT" => {
+                    let digits = line[5..].iter().take_while(|octet| octet.is_ascii_digit());
+                    self.chunk = digits.fold(0, |octets, digit| octets * 10 + usize::from(digit - b'0'));
+                }
                 b"EHLO" => self.send(at, b"250-smarthost.example.net\r\n250-8BITMIME\r\n250 PIPELINING\r\n"),
                 b"DATA" => {
                     self.is_in_data = true;
@@ -211,6 +240,18 @@ fn notices_allocate_nothing() {
     let notices = u32::from(NOTICES_TO_ONE_AN_HOUR_MAX);
     assert_eq!((world.accepted, world.relayed), (100, 100 + notices));
     assert_eq!(world.relay.spool().messages().count(), 0);
+    assert_eq!(counted.count_total, 0);
+}
+
+/// The same in chunks, and rewritten.
+#[test]
+fn chunks_and_rewriting_allocate_nothing() {
+    let mut world =
+        World::with("[sender]\nheader_from = \"me@example.org\"\nenvelope = \"me@example.org\"\n");
+    world.has_chunking = true;
+    world.send(world.client, b"EHLO ups.example.org\r\n");
+    world.read_replies();
+    let counted = allocation_counter::measure(|| world.relay_messages(100));
     assert_eq!(counted.count_total, 0);
 }
 

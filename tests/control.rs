@@ -2,6 +2,8 @@
 
 #[path = "control/answers.rs"]
 mod answers;
+#[path = "control/reload.rs"]
+mod reload;
 #[path = "control/removal.rs"]
 mod removal;
 #[path = "control/world.rs"]

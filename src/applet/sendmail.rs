@@ -29,7 +29,7 @@ use self::fields::{Recipients, Sender, qualified};
 use self::message::Message;
 use self::options::{Mode, Options, shown};
 use self::submission::{Envelope, Link, Stop};
-use super::{EXIT_DATA, EXIT_TRY_LATER, Failure, configuration, print, system_name, tool};
+use super::{EXIT_DATA, EXIT_TRY_LATER, Failure, HELP, configuration, print, system_name, tool};
 use crate::config::{self, Config};
 use crate::limits;
 use crate::smtp::address_list::AddressList;
@@ -66,6 +66,7 @@ pub(super) fn run(arguments: Vec<OsString>) -> Result<(), Failure> {
         Mode::List => tool::ask(options.config_path(), "queue"),
         Mode::Retry => tool::ask(options.config_path(), "retry"),
         Mode::Aliases => Ok(()),
+        Mode::Help => print(HELP),
     }
 }
 
@@ -236,5 +237,17 @@ impl Link for Socket {
                 read => return read,
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_may_not_read_the_configuration_finds_the_relay_all_the_same() {
+        let text = "[smarthost]\nhost = \"192.0.2.25\"\ntls = \"none\"\n";
+        let config = Config::parse(text, "postern.toml".as_ref(), "relay.example").unwrap();
+        assert_eq!(config.submit.path.as_os_str(), SUBMIT_PATH_DEFAULT);
     }
 }

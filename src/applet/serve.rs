@@ -1,4 +1,5 @@
-//! `postern serve`: the daemon, in the foreground, until SIGTERM.
+//! `postern serve`: the daemon, in the foreground, until SIGTERM; SIGHUP has it read its configuration
+//! anew.
 
 use std::path::Path;
 
@@ -22,6 +23,16 @@ pub(super) fn run(path: &Path) -> Result<(), Failure> {
     if privileges::is_root() {
         log::warn!("running as root; name a user in \"run_as\"");
     }
-    while event_loop.turn(None).map_err(|error| Failure::io("event loop", &error))? == Running::Yes {}
+    event_loop.watch_for_reload().map_err(|error| Failure::io("signals", &error))?;
+    while event_loop.turn(None).map_err(|error| Failure::io("event loop", &error))? == Running::Yes {
+        if event_loop.takes_reload() {
+            match configuration(path) {
+                Ok(config) => event_loop.reload(config),
+                Err(refusal) => {
+                    log::error!("reload refused: {}; the settings stay as they were", refusal.line)
+                }
+            }
+        }
+    }
     Ok(())
 }

@@ -73,6 +73,14 @@ impl<'t> File<'t> {
                 for (inner, value) in entries {
                     if let Err(error) = self.check_key(name.get_ref(), inner, value) {
                         keep_first(inner.span().start, error);
+                        continue;
+                    }
+                    let full = full_name(name.get_ref(), inner.get_ref());
+                    let within = value.get_ref().as_table().filter(|_| keys::is_table(&full));
+                    for (inner, value) in within.into_iter().flatten() {
+                        if let Err(error) = self.check_key(&full, inner, value) {
+                            keep_first(inner.span().start, error);
+                        }
                     }
                 }
             }
@@ -99,6 +107,10 @@ impl<'t> File<'t> {
             let what = format!("is not a table; write [{name}] on a line and its keys below");
             return Err(self.refuse(offset, &full, what));
         }
+        if !table.is_empty() && keys::is_table(&full) && value.get_ref().as_table().is_none() {
+            let what = format!("is not a table; write [{full}] on a line and its keys below");
+            return Err(self.refuse(offset, &full, what));
+        }
         Ok(())
     }
 
@@ -120,6 +132,13 @@ impl<'t> File<'t> {
 }
 
 impl<'t> Table<'t> {
+    /// The table `key` within this one, whose full name is `name`; None when the file doesn't have it.
+    pub(super) fn table(&self, key: &str, name: &'static str) -> Option<Self> {
+        let (key, value) = self.entries?.get_key_value(key)?;
+        let entries = value.get_ref().as_table();
+        Some(Self { file: self.file, name, offset: key.span().start, entries })
+    }
+
     /// The value of `key` as `parse` reads it; None when the file doesn't have the key.
     pub(super) fn read<T>(
         &self,

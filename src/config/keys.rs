@@ -13,6 +13,9 @@ pub(super) struct Key {
     pub(super) name: &'static str,
 }
 
+/// The one table within another.
+pub(super) const OAUTH2: &str = "smarthost.oauth2";
+
 const fn key(table: &'static str, name: &'static str) -> Key {
     Key { table, name }
 }
@@ -51,8 +54,15 @@ pub(super) const KEYS: &[Key] = &[
     key("smarthost", "user"),
     key("smarthost", "password_file"),
     key("smarthost", "token_file"),
+    key("smarthost", "oauth2"),
     key("smarthost", "ca_file"),
     key("smarthost", "pins"),
+    key(OAUTH2, "grant"),
+    key(OAUTH2, "token_url"),
+    key(OAUTH2, "client_id"),
+    key(OAUTH2, "client_secret_file"),
+    key(OAUTH2, "refresh_token_file"),
+    key(OAUTH2, "scope"),
     key("spool", "path"),
     key("spool", "size"),
     key("spool", "volatile"),
@@ -96,7 +106,7 @@ pub(super) fn is_key(table: &str, name: &str) -> bool {
     KEYS.iter().any(|key| key.table == table && key.name == name)
 }
 
-/// True when `name` is one of the file's tables.
+/// True when `name` is the full name of one of the file's tables.
 pub(super) fn is_table(name: &str) -> bool {
     has_free_keys(name) || KEYS.iter().any(|key| !key.table.is_empty() && key.table == name)
 }
@@ -134,9 +144,11 @@ mod tests {
         let readme = include_str!("../../README.md");
         let rows: Vec<&str> =
             readme.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
-        for key in KEYS.iter().filter(|key| !(key.table.is_empty() && is_table(key.name))) {
+        let full_name = |key: &Key| {
             let dot = if key.table.is_empty() { "" } else { "." };
-            let full = format!("{}{dot}{}", key.table, key.name);
+            format!("{}{dot}{}", key.table, key.name)
+        };
+        for full in KEYS.iter().map(full_name).filter(|full| !is_table(full)) {
             assert!(rows.contains(&full.as_str()), "{full}");
         }
     }

@@ -8,6 +8,7 @@
 mod file;
 mod keys;
 mod listener;
+mod oauth2;
 mod run_as;
 mod smarthost;
 mod values;
@@ -23,6 +24,7 @@ use crate::{limits, smtp};
 use file::{File, Table};
 
 pub use listener::{Auth, KeyPair, Listen, Listener, ListenerTls};
+pub use oauth2::{Granted, Oauth2};
 pub use run_as::RunAs;
 pub use smarthost::{Login, Mechanism, SecretFile, Smarthost, TlsPolicy, USER_OCTETS_MAX};
 
@@ -112,7 +114,7 @@ pub struct Config {
 }
 
 /// A socket for programs of this machine.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SocketPath {
     /// Its path.
     pub path: PathBuf,
@@ -175,7 +177,7 @@ pub enum Network {
 }
 
 /// The spool file.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Spool {
     /// Its path; the folder must exist or be creatable in an existing one.
     pub path: PathBuf,

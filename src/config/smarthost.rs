@@ -5,9 +5,11 @@
 //! path.
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::file::Table;
+use super::keys::OAUTH2;
+use super::oauth2::{self, Oauth2};
 use super::{ConfigError, Listen, Listener, UntrustedClock, values};
 use crate::limits;
 
@@ -17,7 +19,7 @@ const PINS_COUNT_MAX: usize = 8;
 pub const USER_OCTETS_MAX: usize = 320;
 
 /// The next hop.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Smarthost {
     /// A name or an address; what its certificate must be for.
     pub host: String,
@@ -25,7 +27,7 @@ pub struct Smarthost {
     pub port: u16,
     /// Whether and how TLS begins.
     pub tls: TlsPolicy,
-    /// The certificates to trust, in PEM; none: the system's.
+    /// The certificates to trust, its own and that of where its tokens come from, in PEM; none: the system's.
     pub ca_file: Option<PathBuf>,
     /// SHA-256 of the public keys (SubjectPublicKeyInfo) of which the certificate must have one; where there
     /// are any, they stand for chain, name and dates.
@@ -50,7 +52,7 @@ pub enum TlsPolicy {
 }
 
 /// A login.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Login {
     /// Who; without control octets.
     pub user: String,
@@ -60,13 +62,15 @@ pub struct Login {
     pub mechanism: Option<Mechanism>,
 }
 
-/// Where the secret of a login is; read anew at each login.
+/// Where the secret of a login is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SecretFile {
-    /// A password's file.
+    /// A password's file, read anew at each login.
     Password(PathBuf),
-    /// The file of an OAuth 2.0 access token, kept fresh by another program.
+    /// The file of an OAuth 2.0 access token, kept fresh by another program; read anew at each login.
     Token(PathBuf),
+    /// Files of secrets with which access tokens are asked for.
+    Oauth2(Oauth2),
 }
 
 /// A mechanism of AUTH (RFC 4954).
@@ -103,19 +107,38 @@ impl Mechanism {
 }
 
 impl Smarthost {
-    /// True when certificates are judged by the wall clock, so that an unset clock (see [`UntrustedClock`])
-    /// holds relaying up.
+    /// True when a certificate is judged by the wall clock: its own, or that of where its tokens come from.
+    pub fn is_judged_by_clock(&self) -> bool {
+        self.tls != TlsPolicy::None && self.pins.is_empty() || self.oauth2().is_some()
+    }
+
+    /// True when an unset clock (see [`UntrustedClock`]) holds relaying up.
     pub fn needs_clock(&self, clock: UntrustedClock) -> bool {
-        self.tls != TlsPolicy::None && self.pins.is_empty() && clock == UntrustedClock::Wait
+        self.is_judged_by_clock() && clock == UntrustedClock::Wait
+    }
+
+    /// Where access tokens for the login come from, if we ask for them.
+    pub fn oauth2(&self) -> Option<&Oauth2> {
+        match &self.login.as_ref()?.secret {
+            SecretFile::Oauth2(oauth2) => Some(oauth2),
+            SecretFile::Password(_) | SecretFile::Token(_) => None,
+        }
     }
 }
 
 impl SecretFile {
-    /// The file's path.
-    pub fn path(&self) -> &std::path::Path {
-        match self {
-            Self::Password(path) | Self::Token(path) => path,
-        }
+    /// All its files; the first one is what a new login puts right.
+    pub fn paths(&self) -> impl Iterator<Item = &Path> {
+        let paths = match self {
+            Self::Password(path) | Self::Token(path) => [Some(path.as_path()), None],
+            Self::Oauth2(oauth2) => [oauth2.refresh_token_file(), oauth2.client_secret_file.as_deref()],
+        };
+        paths.into_iter().flatten()
+    }
+
+    /// True when it is a token that goes to the smarthost.
+    pub const fn is_token(&self) -> bool {
+        matches!(self, Self::Token(_) | Self::Oauth2(_))
     }
 }
 
@@ -181,16 +204,18 @@ fn read(table: &Table<'_>, hostname: &str, listen: &[Listener]) -> Result<Smarth
     }
     let ca_file = table.read("ca_file", values::path)?;
     let pins = table.read_list("pins", PINS_COUNT_MAX, values::pin)?.unwrap_or_default();
-    for (key, is_given) in [("ca_file", ca_file.is_some()), ("pins", !pins.is_empty())] {
+    let login = login(table, tls)?;
+    let has_endpoint = matches!(&login, Some(login) if matches!(login.secret, SecretFile::Oauth2(_)));
+    let is_idle_ca_file = ca_file.is_some() && !has_endpoint;
+    for (key, is_given) in [("ca_file", is_idle_ca_file), ("pins", !pins.is_empty())] {
         if is_given && tls == TlsPolicy::None {
             return Err(table.refuse(key, "has no use with tls = \"none\"; leave one of them out".to_owned()));
         }
     }
-    if ca_file.is_some() && !pins.is_empty() {
+    if is_idle_ca_file && !pins.is_empty() {
         let what = "has no use beside pins, which stand for the whole check; leave one of them out";
         return Err(table.refuse("ca_file", what.to_owned()));
     }
-    let login = login(table, tls)?;
     let connections =
         table.read("connections", |value| values::capacity(value, limits::SENDER_CONNECTIONS))?;
     let discard = table.read_list("discard", values::EXTENSIONS.len(), values::extension)?;
@@ -215,16 +240,20 @@ fn login(table: &Table<'_>, tls: TlsPolicy) -> Result<Option<Login>, ConfigError
     let allows_plaintext = table.read("allow_plaintext_auth", values::truth)?.unwrap_or(false);
     let refuse = |key, what: &str| Err(table.refuse(key, what.to_owned()));
     let mechanism = auth.and_then(|auth| auth.checked_sub(1)).map(|index| Mechanism::ALL[index]);
-    let secret = match (password_file, token_file) {
-        (Some(_), Some(_)) => {
-            return refuse("token_file", "stands beside password_file; leave one of them out");
-        }
-        (Some(path), None) => Some(SecretFile::Password(path)),
-        (None, Some(path)) => Some(SecretFile::Token(path)),
-        (None, None) => None,
-    };
-    let key_of_secret =
-        if matches!(secret, Some(SecretFile::Token(_))) { "token_file" } else { "password_file" };
+    let oauth2 = table.table("oauth2", OAUTH2).map(|table| oauth2::read(&table)).transpose()?;
+    let secrets = [
+        ("password_file", password_file.map(SecretFile::Password)),
+        ("token_file", token_file.map(SecretFile::Token)),
+        ("oauth2", oauth2.map(SecretFile::Oauth2)),
+    ];
+    let mut given = secrets.into_iter().filter_map(|(key, secret)| Some((key, secret?)));
+    let (key_of_secret, secret) = given.next().unzip();
+    if let Some((key, _)) = given.next() {
+        return refuse(
+            key,
+            &format!("stands beside {}; leave one of them out", key_of_secret.unwrap_or_default()),
+        );
+    }
     if auth == Some(0) && (user.is_some() || secret.is_some()) {
         return refuse("auth", "is \"none\" beside a user or its secret; leave one of them out");
     }
@@ -234,19 +263,19 @@ fn login(table: &Table<'_>, tls: TlsPolicy) -> Result<Option<Login>, ConfigError
     let (user, secret) = match (user, secret) {
         (Some(user), Some(secret)) => (user, secret),
         (Some(_), None) => return refuse("user", "has no secret; set password_file (or token_file)"),
-        (None, Some(_)) => return refuse(key_of_secret, "has no user; set user"),
+        (None, Some(_)) => return refuse(key_of_secret.unwrap_or_default(), "has no user; set user"),
         (None, None) if mechanism.is_some() => {
             return refuse("auth", "has no user; set user and password_file (or token_file)");
         }
         (None, None) => return Ok(None),
     };
     if let Some(mechanism) = mechanism
-        && mechanism.takes_token() != matches!(secret, SecretFile::Token(_))
+        && mechanism.takes_token() != secret.is_token()
     {
         let what = if mechanism.takes_token() {
-            "sends a token; set token_file instead of password_file"
+            "sends a token; set token_file or oauth2 instead of password_file"
         } else {
-            "sends a password; set password_file instead of token_file"
+            "sends a password; set password_file instead of a token"
         };
         return refuse("auth", what);
     }

@@ -8,7 +8,7 @@ use std::io::{ErrorKind, Read, Write};
 
 use super::downstream::Downstream;
 use super::tls::{Plaintext, Stream};
-use super::upstream::Upstream;
+use super::upstream::{NoSecret, Upstream};
 use super::wire::Wire;
 use crate::relay::{Connection, Relay};
 use crate::spool::Device;
@@ -41,11 +41,21 @@ pub(super) struct Socket {
     is_ending: bool,
     /// The peer has sent all that it will.
     is_at_end: bool,
+    /// A secret was handed in: when another one is wanted, that one was refused.
+    has_secret: bool,
 }
 
 impl Socket {
     pub(super) fn new(stream: Wire) -> Self {
-        Self { stream, tls: None, is_readable: true, is_writable: true, is_ending: false, is_at_end: false }
+        Self {
+            stream,
+            tls: None,
+            is_readable: true,
+            is_writable: true,
+            is_ending: false,
+            is_at_end: false,
+            has_secret: false,
+        }
     }
 
     /// Remembers what an event told.
@@ -75,7 +85,7 @@ impl Socket {
                 }
             }
             if relay.wants_secret(at) {
-                relay.secret(now, at, upstream.secret(relay.smarthost_of(at)));
+                self.log_in(now, at, relay, upstream);
             }
             let Ok(wrote) = self.write(now, at, relay) else {
                 self.read_last(now, at, relay);
@@ -95,6 +105,25 @@ impl Socket {
             }
         }
         Pumped::Runnable
+    }
+
+    /// Hands in the secret, if it is at hand; else the loop comes again when it is.
+    fn log_in<D: Device>(
+        &mut self,
+        now: &Now,
+        at: Connection,
+        relay: &mut Relay<D>,
+        upstream: &mut Upstream,
+    ) {
+        match upstream.secret(now.instant, relay.smarthost_of(at), self.has_secret) {
+            None => {}
+            Some(Ok(secret)) => {
+                self.has_secret = true;
+                relay.secret(now, at, Ok(secret));
+            }
+            Some(Err(NoSecret::File(fault))) => relay.secret(now, at, Err(fault)),
+            Some(Err(NoSecret::Token(why))) => relay.no_token(now, at, why.fault, why.told.map(|told| *told)),
+        }
     }
 
     /// The peer reads our last reply before it sees the end.

@@ -46,6 +46,8 @@ pub(super) struct Entrance {
     submission: Option<Submission>,
     /// Why there is none although none of the settings is wrong.
     no_submission: Option<Error>,
+    /// Whose turn it is first, so that neither kind of client keeps the other out.
+    is_users_turn: bool,
     /// A client that was accepted, but has no slot yet.
     waiting: Option<(Wire, Peer)>,
     rests_until: Option<Instant>,
@@ -82,7 +84,14 @@ impl Entrance {
             Ok(submission) => (Some(submission), None),
             Err(error) => (None, Some(error)),
         };
-        Ok(Self { listeners, submission, no_submission, waiting: None, rests_until: None })
+        Ok(Self {
+            listeners,
+            submission,
+            no_submission,
+            is_users_turn: true,
+            waiting: None,
+            rests_until: None,
+        })
     }
 
     /// Why the submission socket of the default path could not be had; worth a warning.
@@ -120,7 +129,7 @@ impl Entrance {
         self.rests_until
     }
 
-    /// The next client, users of this machine first: there are few.
+    /// The next client.
     pub(super) fn next(&mut self, now: Instant) -> Option<(Wire, Peer)> {
         if self.rests_until.is_some_and(|until| until > now) {
             return None;
@@ -155,12 +164,25 @@ impl Entrance {
     }
 
     fn accept(&mut self) -> Result<Option<(Wire, Peer)>, Error> {
-        if let Some(submission) = self.submission.as_mut().filter(|submission| submission.may_accept)
-            && let Some((stream, _)) = taken(submission.socket.listener.accept(), &mut submission.may_accept)?
-            && let Ok(peer) = user(&stream)
-        {
-            return Ok(Some((Wire::Unix(stream), peer)));
+        self.is_users_turn = !self.is_users_turn;
+        if self.is_users_turn {
+            self.next_user().transpose().or_else(|| self.next_of_network().transpose()).transpose()
+        } else {
+            self.next_of_network().transpose().or_else(|| self.next_user().transpose()).transpose()
         }
+    }
+
+    fn next_user(&mut self) -> Result<Option<(Wire, Peer)>, Error> {
+        let Some(submission) = self.submission.as_mut().filter(|submission| submission.may_accept) else {
+            return Ok(None);
+        };
+        let accepted = submission.socket.listener.accept();
+        let stream = taken(accepted, &mut submission.may_accept)?.map(|(stream, _)| stream);
+        // Who is gone already is nobody.
+        Ok(stream.and_then(|stream| user(&stream).ok().map(|peer| (Wire::Unix(stream), peer))))
+    }
+
+    fn next_of_network(&mut self) -> Result<Option<(Wire, Peer)>, Error> {
         for listening in self.listeners.iter_mut().filter(|listening| listening.may_accept) {
             if let Some((stream, address)) = taken(listening.socket.accept(), &mut listening.may_accept)? {
                 let address = address.ip().to_canonical();

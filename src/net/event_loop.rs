@@ -6,16 +6,18 @@
 //!
 //! Absent on purpose: a thread, reverse DNS, a wake-up without a reason.
 
+mod connecting;
+
 use std::io::{Error, ErrorKind, Write};
 use std::net::SocketAddr;
 
 use mio::{Events, Interest, Poll, Token};
-use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook_mio::v1_0::Signals;
 
 use super::connection::{Pumped, Socket};
 use super::control::{self, Controls};
-use super::dial::{Connected, Dials};
+use super::dial::Dials;
 use super::downstream::Downstream;
 use super::entrance::{ENTRANCES_MAX, Entrance};
 use super::resolver::{NAMES_MAX, NameIndex, Resolver, Source};
@@ -23,12 +25,13 @@ use super::upstream::Upstream;
 use super::wire::Wire;
 use super::{StartError, clock, privileges, users};
 use crate::config::{self, Config};
-use crate::limits::{RECEIVER_SESSIONS, SENDER_CONNECTIONS};
+use crate::limits::{RECEIVER_SESSIONS, SENDER_CONNECTIONS, SMARTHOSTS};
 use crate::receiver::Peer;
 use crate::relay::{Connection, Relay, Room};
-use crate::sender::Fault;
 use crate::spool::{BLOCK_OCTETS, OpenError, Recovery, SpoolFile, Start, Store, start_at};
 use crate::time::{Duration, Instant, Now};
+
+mod reload;
 
 const EVENTS_MAX: usize = 256;
 /// Clients accepted in one turn.
@@ -50,9 +53,11 @@ const NAMES: usize = SLOTS + SLOTS_COUNT;
 const CONTROLS: usize = NAMES + NAMES_MAX;
 /// A token is a place and the generation of its socket: events of a socket that is gone find nobody.
 const PLACE_BITS: u32 = 12;
+/// Of the sockets over which access tokens come, one a smarthost.
+const TOKENS: usize = CONTROLS + control::PLACES;
 /// The bits of a generation.
 pub(super) const GENERATIONS: usize = usize::MAX >> PLACE_BITS;
-const _: () = assert!(CONTROLS + control::PLACES <= 1 << PLACE_BITS);
+const _: () = assert!(TOKENS + SMARTHOSTS <= 1 << PLACE_BITS);
 
 /// Whether the loop goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,6 +104,9 @@ struct Driver {
     controls: Controls,
     dials: Dials,
     stop_at: Option<Instant>,
+    wants_reload: bool,
+    /// Settings that wait for their moment.
+    prepared: Option<Box<reload::Prepared>>,
 }
 
 impl EventLoop {
@@ -162,8 +170,10 @@ impl EventLoop {
             addresses,
             controls,
             slots: (0..SLOTS_COUNT).map(slot).collect(),
-            dials: Dials::new(Resolver::new(Source::System, NAMES), SENDER_CONNECTIONS),
+            dials: Dials::new(Resolver::new(Source::System, NAMES), SENDER_CONNECTIONS + SMARTHOSTS),
             stop_at: None,
+            wants_reload: false,
+            prepared: None,
         };
         Ok(Self { events: Events::with_capacity(EVENTS_MAX), driver })
     }
@@ -197,6 +207,7 @@ impl EventLoop {
         driver.controls.turned(&now, &mut driver.relay);
         driver.pump_touched(&now);
         driver.expire(&now);
+        driver.take_prepared(&now);
         driver.connect(&now);
         Ok(driver.running(&now))
     }
@@ -211,9 +222,10 @@ impl Driver {
         {
             return Some(std::time::Duration::ZERO);
         }
-        let due = [self.relay.deadline(now), self.dials.deadline(), self.upstream.watch_at()];
-        let more = [self.entrance.rests_until(), self.controls.deadline(), self.stop_at];
-        let due = due.into_iter().chain(more).flatten().min()?;
+        let upstream = [self.upstream.watch_at(), self.upstream.token_deadline()];
+        let due = [self.relay.deadline(now), self.dials.deadline(), self.stop_at];
+        let more = [self.entrance.rests_until(), self.controls.deadline()];
+        let due = due.into_iter().chain(more).chain(upstream).flatten().min()?;
         Some(std::time::Duration::from_millis(due.since(now).0))
     }
 
@@ -234,6 +246,13 @@ impl Driver {
             return;
         }
         let registry = self.poll.registry();
+        if place >= TOKENS {
+            let smarthost = place - TOKENS;
+            if !self.upstream.token_told(smarthost, event) {
+                self.dials.told(now.instant, registry, SENDER_CONNECTIONS + smarthost);
+            }
+            return;
+        }
         if place >= CONTROLS {
             self.controls.told(place - CONTROLS, token.0 >> PLACE_BITS, event);
             return;
@@ -263,6 +282,7 @@ impl Driver {
                     self.dials.forget_names();
                     self.relay.retry_all(now);
                 }
+                SIGHUP => self.wants_reload = true,
                 _ if self.stop_at.is_none() => {
                     log::info!("stopping signal={signal}");
                     self.stop_at = Some(now.instant + STOP_WITHIN);
@@ -388,54 +408,6 @@ impl Driver {
         }
         self.relay.close(now);
         Running::No
-    }
-}
-
-/// The way to the smarthosts.
-impl Driver {
-    /// Opens the connections that the relay wants, and hands over those that were made.
-    fn connect(&mut self, now: &Now) {
-        if self.stop_at.is_some() {
-            return;
-        }
-        while let Some((sender, result)) = self.dials.next_done() {
-            self.dialled(now, Connection::Sender(sender), result);
-        }
-        while let Some(at) = self.relay.wants_connection(now) {
-            let Connection::Sender(sender) = at else { unreachable!("only a smarthost is connected to") };
-            let slot = &mut self.slots[index_of(at)];
-            slot.link = Link::Dialling;
-            let token = token_of(index_of(at), slot.generation);
-            let (host, port) = &self.smarthosts[self.relay.smarthost_of(at)];
-            self.dials.start(now.instant, self.poll.registry(), sender, (host, *port), token);
-            while let Some((sender, result)) = self.dials.next_done() {
-                self.dialled(now, Connection::Sender(sender), result);
-            }
-        }
-    }
-
-    fn dialled(&mut self, now: &Now, at: Connection, result: Result<Connected, Fault>) {
-        let index = index_of(at);
-        // Late events of tries that came to nothing find another generation.
-        self.vacate(index);
-        let (mut stream, local) = match result {
-            Ok(connected) => connected,
-            Err(fault) => {
-                self.relay.not_connected(now, at, fault);
-                return;
-            }
-        };
-        let token = token_of(index, self.slots[index].generation);
-        let interest = Interest::READABLE | Interest::WRITABLE;
-        if let Err(error) = self.poll.registry().reregister(&mut stream, token, interest) {
-            log::warn!("can't watch a socket: {error}");
-            self.relay.not_connected(now, at, Fault::Connect);
-            return;
-        }
-        let _ = stream.set_nodelay(true);
-        self.relay.connected(now, at, local);
-        self.slots[index].link = Link::Open(Socket::new(Wire::Tcp(stream)));
-        self.pump(now, index);
     }
 }
 

@@ -2,10 +2,12 @@
 //! nobody.
 //!
 //! A file that others may read is refused, whatever it holds (SEC-file-a). What it holds is never printed.
+//! One kind of secret is also written: a refresh token that was replaced by its provider.
 
-use std::fs::{File, Metadata, OpenOptions};
-use std::io::{ErrorKind, Read};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::ffi::OsString;
+use std::fs::{File, Metadata, OpenOptions, Permissions};
+use std::io::{self, ErrorKind, Read as _, Write as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown};
 use std::path::Path;
 
 use rustix::fs::OFlags;
@@ -104,10 +106,64 @@ fn read_opened(
     Ok(octets)
 }
 
+/// Writes `secret` as the one line of the file `path`: either the old content stands there or the new one,
+/// whenever the power goes. Mode and owner stay as they were; a new file has 0600 and the owner of its
+/// folder, where we may give it away.
+///
+/// # Errors
+/// The file is as before: it can't be replaced, or its owner can't be kept.
+pub(super) fn save(path: &Path, secret: &[u8]) -> io::Result<()> {
+    // A link stays one.
+    let path = &std::fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
+    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(ErrorKind::InvalidInput.into());
+    };
+    let before = match std::fs::metadata(path) {
+        Ok(metadata) => Some(metadata),
+        Err(error) if error.kind() == ErrorKind::NotFound => None,
+        Err(error) => return Err(error),
+    };
+    let mut new_name = OsString::from(".");
+    new_name.push(name);
+    new_name.push(".new");
+    let new = folder.join(new_name);
+    // What a power cut left behind.
+    match std::fs::remove_file(&new) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
+    let written = write_new(file, secret, before.as_ref(), folder)
+        .and_then(|()| std::fs::rename(&new, path))
+        .and_then(|()| File::open(folder)?.sync_all());
+    if written.is_err() {
+        let _ = std::fs::remove_file(&new);
+    }
+    written
+}
+
+fn write_new(mut file: File, secret: &[u8], before: Option<&Metadata>, folder: &Path) -> io::Result<()> {
+    file.write_all(secret)?;
+    file.write_all(b"\n")?;
+    match before {
+        Some(before) => {
+            let own = file.metadata()?;
+            if (own.uid(), own.gid()) != (before.uid(), before.gid()) {
+                fchown(&file, Some(before.uid()), Some(before.gid()))?;
+            }
+            file.set_permissions(Permissions::from_mode(before.mode() & 0o7777 & !OTHERS))?;
+        }
+        None => {
+            let folder = std::fs::metadata(folder)?;
+            // Only root may; another user's file is its own already.
+            let _ = fchown(&file, Some(folder.uid()), Some(folder.gid()));
+        }
+    }
+    file.sync_all()
+}
+
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
-
     use super::*;
 
     fn written(name: &str, content: &[u8], mode: u32) -> std::path::PathBuf {
@@ -142,6 +198,34 @@ mod tests {
         }
         assert_eq!(read(Path::new("/nowhere/secret")).0.unwrap_err(), SecretFault::Missing);
         assert_eq!(read(&std::env::temp_dir()).0.unwrap_err(), SecretFault::Unreadable);
+    }
+
+    /// The mode stays, others never get in, and what a cut left behind is no obstacle.
+    #[test]
+    fn a_saved_secret_replaces_the_old_one_whole() {
+        let path = written("that-rotates", b"old", 0o640);
+        let folder = path.parent().unwrap();
+        std::fs::write(folder.join(".that-rotates.new"), b"half of a tok").unwrap();
+        let stamp = Stamp::of(&path);
+        save(&path, b"new").unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"new\n");
+        assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o7777, 0o640);
+        assert_ne!(Stamp::of(&path), stamp);
+        assert!(!folder.join(".that-rotates.new").exists());
+        let link = folder.join("link-that-rotates");
+        let _ = std::fs::remove_file(&link);
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        save(&link, b"newer").unwrap();
+        assert!(link.is_symlink());
+        assert_eq!(std::fs::read(&path).unwrap(), b"newer\n");
+        let exposed = written("that-others-read", b"old", 0o644);
+        save(&exposed, b"new").unwrap();
+        assert_eq!(std::fs::metadata(&exposed).unwrap().mode() & 0o7777, 0o640);
+        let fresh = folder.join("that-is-new");
+        let _ = std::fs::remove_file(&fresh);
+        save(&fresh, b"first").unwrap();
+        assert_eq!(std::fs::metadata(&fresh).unwrap().mode() & 0o7777, 0o600);
+        assert!(save(&folder.join("nowhere/secret"), b"x").is_err());
     }
 
     #[test]

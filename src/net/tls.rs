@@ -90,27 +90,43 @@ impl Client {
     /// # Errors
     /// There is nothing to judge certificates by.
     pub(super) fn new(smarthost: &Smarthost, clock: UntrustedClock) -> Result<Self, TrustError> {
-        let trust = if smarthost.pins.is_empty() {
-            let path = match &smarthost.ca_file {
-                Some(path) => path.clone(),
-                None => {
-                    let found = AUTHORITIES.iter().map(Path::new).find(|path| path.exists());
-                    found.ok_or(TrustError::NoAuthorities)?.to_path_buf()
-                }
-            };
-            let mut is_empty = true;
-            read_authorities(&path, |_| {
-                is_empty = false;
-                false
-            })
-            .map_err(|error| TrustError::Unreadable(path.clone(), error))?;
-            if is_empty {
-                return Err(TrustError::Empty(path));
-            }
-            Trust::Authorities { path, ignores_dates: clock == UntrustedClock::IgnoreDates }
+        if smarthost.pins.is_empty() {
+            Self::for_host(&smarthost.host, smarthost.ca_file.as_deref(), clock)
         } else {
-            Trust::Pins(smarthost.pins.clone())
+            Ok(Self::with(&smarthost.host, Trust::Pins(smarthost.pins.clone())))
+        }
+    }
+
+    /// For any host, by the certificates in `ca_file`, else the system's.
+    ///
+    /// # Errors
+    /// There is nothing to judge certificates by.
+    pub(super) fn for_host(
+        host: &str,
+        ca_file: Option<&Path>,
+        clock: UntrustedClock,
+    ) -> Result<Self, TrustError> {
+        let path = match ca_file {
+            Some(path) => path.to_path_buf(),
+            None => {
+                let found = AUTHORITIES.iter().map(Path::new).find(|path| path.exists());
+                found.ok_or(TrustError::NoAuthorities)?.to_path_buf()
+            }
         };
+        let mut is_empty = true;
+        read_authorities(&path, |_| {
+            is_empty = false;
+            false
+        })
+        .map_err(|error| TrustError::Unreadable(path.clone(), error))?;
+        if is_empty {
+            return Err(TrustError::Empty(path));
+        }
+        let ignores_dates = clock == UntrustedClock::IgnoreDates;
+        Ok(Self::with(host, Trust::Authorities { path, ignores_dates }))
+    }
+
+    fn with(host: &str, trust: Trust) -> Self {
         let provider = provider::default_provider();
         let algorithms = provider.signature_verification_algorithms;
         let mut config = ClientConfig::builder_with_details(Arc::new(provider), Arc::new(WallClock))
@@ -120,10 +136,8 @@ impl Client {
             .with_custom_certificate_verifier(Arc::new(Verifier { trust, algorithms }))
             .with_no_client_auth();
         config.resumption = Resumption::in_memory_sessions(RESUMABLE_SESSIONS);
-        let name = ServerName::try_from(smarthost.host.as_str())
-            .expect("a valid host is a domain or an address")
-            .to_owned();
-        Ok(Self { config: Arc::new(config), name })
+        let name = ServerName::try_from(host).expect("a valid host is a domain or an address").to_owned();
+        Self { config: Arc::new(config), name }
     }
 
     /// One more connection; its first flight is to be sent.

@@ -3,14 +3,17 @@
 
 use std::io;
 
+use mio::event::Event;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 
+use super::dial::Connected;
 use super::secret::{self, Stamp};
 use super::tls::{Client, Stream};
+use super::tokens::{NoToken, Tokens};
 use super::{StartError, clock, tls};
-use crate::config::{Config, SecretFile, Smarthost, TlsPolicy, UntrustedClock};
-use crate::sender::{Secret, SecretFault, TlsFault};
+use crate::config::{Config, Login, SecretFile, Smarthost, TlsPolicy, UntrustedClock};
+use crate::sender::{Fault, Secret, SecretFault, TlsFault};
 use crate::time::{Duration, Instant};
 
 /// How often a secret that was refused is looked at, while mail waits for another one.
@@ -29,22 +32,36 @@ pub(super) struct Upstream {
 struct Host {
     tls: Option<Client>,
     secret: Option<SecretFile>,
-    /// Of the secret's file when it was read last.
-    stamp: Stamp,
-    /// When to look at it again.
+    /// Where the secret is a token that we ask for.
+    tokens: Option<Tokens>,
+    /// Of the secret's files when they were read last.
+    stamps: Stamps,
+    /// When to look at them again.
     watch_at: Option<Instant>,
+}
+
+/// Of all files of a secret, in their order.
+type Stamps = [Stamp; 2];
+
+/// Why there is no secret.
+#[derive(Debug)]
+pub(super) enum NoSecret {
+    /// Its file can't be read.
+    File(SecretFault),
+    /// It is a token, and there is none.
+    Token(NoToken),
 }
 
 impl Upstream {
     /// By the configuration, which is checked against what files there are.
     ///
     /// # Errors
-    /// No authorities, or no secret. A token may still come: the program that keeps it fresh starts as we do.
+    /// No authorities, or no secret. A token may still come, and a refresh token: the program that keeps the
+    /// one fresh starts as we do, and somebody may fetch the other.
     pub(super) fn new(config: &Config) -> Result<Self, StartError> {
         let host = |smarthost| Host::new(smarthost, config.clock);
         let hosts = config.smarthosts.iter().map(host).collect::<Result<_, _>>()?;
-        let is_judged = |smarthost: &Smarthost| smarthost.tls != TlsPolicy::None && smarthost.pins.is_empty();
-        let is_judged_by_clock = config.smarthosts.iter().any(is_judged);
+        let is_judged_by_clock = config.smarthosts.iter().any(Smarthost::is_judged_by_clock);
         let clock_steps = is_judged_by_clock.then(clock::Steps::watch).flatten();
         Ok(Self { hosts, clock_steps })
     }
@@ -76,16 +93,61 @@ impl Upstream {
         tls.expect("TLS is asked for where the configuration has it").connect()
     }
 
-    /// The secret for `smarthost` as it is now.
-    ///
-    /// # Errors
-    /// There is none.
-    pub(super) fn secret(&mut self, smarthost: usize) -> Result<Secret, SecretFault> {
-        let host = &mut self.hosts[smarthost];
-        let file = host.secret.as_ref().expect("a secret is asked for where the configuration has a login");
-        let (secret, stamp) = secret::read(file.path());
-        host.stamp = stamp;
-        secret
+    /// The secret for `smarthost` as it is now, or why there is none; `None` while it is being asked for.
+    /// `is_refused`: the one handed out before is not to be used again.
+    pub(super) fn secret(
+        &mut self,
+        now: Instant,
+        smarthost: usize,
+        is_refused: bool,
+    ) -> Option<Result<Secret, NoSecret>> {
+        self.hosts[smarthost].secret(now, is_refused)
+    }
+
+    /// Begins to ask for a token for `smarthost`, when a login waits for one: the host and port to connect
+    /// to.
+    pub(super) fn begin_token(&mut self, now: Instant, smarthost: usize) -> Option<(&str, u16)> {
+        let Host { tokens: Some(tokens), secret: Some(file), stamps, .. } = &mut self.hosts[smarthost] else {
+            return None;
+        };
+        let now_stamps = stamps_of(file);
+        let begun = tokens.begin(now);
+        if begun.is_some() {
+            *stamps = now_stamps;
+        }
+        begun
+    }
+
+    /// The connection for a token for `smarthost` was made, or wasn't.
+    pub(super) fn token_dialled(&mut self, smarthost: usize, result: Result<Connected, Fault>) {
+        if let Some(tokens) = &mut self.hosts[smarthost].tokens {
+            tokens.dialled(result);
+        }
+    }
+
+    /// The socket over which a token for `smarthost` comes is ready: false when it isn't there yet.
+    pub(super) fn token_told(&mut self, smarthost: usize, event: &Event) -> bool {
+        let exchange = self.hosts[smarthost].tokens.as_mut().and_then(Tokens::exchange);
+        let connected = exchange.filter(|exchange| exchange.is_connected());
+        connected.map(|exchange| exchange.told(event)).is_some()
+    }
+
+    /// Goes on asking for a token for `smarthost`: true when its logins have their answer.
+    pub(super) fn advance_token(&mut self, now: Instant, smarthost: usize) -> bool {
+        let Host { tokens: Some(tokens), secret: Some(file), stamps, .. } = &mut self.hosts[smarthost] else {
+            return false;
+        };
+        let is_answered = tokens.advance(now);
+        if is_answered && tokens.has_saved() {
+            *stamps = stamps_of(file);
+        }
+        is_answered
+    }
+
+    /// When [`Upstream::advance_token`] wants to be called although nothing comes.
+    pub(super) fn token_deadline(&self) -> Option<Instant> {
+        let tokens = self.hosts.iter().filter_map(|host| host.tokens.as_ref());
+        tokens.filter_map(Tokens::deadline).min()
     }
 
     /// When [`Upstream::has_new_secret`] wants to be asked.
@@ -108,14 +170,25 @@ impl Host {
             }
             TlsPolicy::None => None,
         };
+        smarthost.login.as_ref().map_or(Ok(()), check)?;
+        let tokens = smarthost.oauth2().map(|oauth2| Tokens::new(smarthost, oauth2, clock));
+        let tokens = tokens.transpose().map_err(StartError::Trust)?;
         let secret = smarthost.login.as_ref().map(|login| login.secret.clone());
-        if let Some(file) = &secret
-            && let (Err(fault), _) = secret::read(file.path())
-            && !(fault == SecretFault::Missing && matches!(file, SecretFile::Token(_)))
-        {
-            return Err(StartError::Secret { path: file.path().to_path_buf(), fault });
+        Ok(Self { tls, secret, tokens, stamps: Stamps::default(), watch_at: None })
+    }
+
+    fn secret(&mut self, now: Instant, is_refused: bool) -> Option<Result<Secret, NoSecret>> {
+        match (self.secret.as_ref(), &mut self.tokens) {
+            (_, Some(tokens)) => Some(tokens.secret(now, is_refused)?.map_err(NoSecret::Token)),
+            (Some(SecretFile::Password(path) | SecretFile::Token(path)), None) => {
+                let (secret, stamp) = secret::read(path);
+                self.stamps = [stamp, Stamp::default()];
+                Some(secret.map_err(NoSecret::File))
+            }
+            (Some(SecretFile::Oauth2(_)) | None, None) => {
+                unreachable!("a secret is asked for where the configuration has a login")
+            }
         }
-        Ok(Self { tls, secret, stamp: Stamp::default(), watch_at: None })
     }
 
     fn has_new_secret(&mut self, is_refused: bool, now: Instant) -> bool {
@@ -123,11 +196,39 @@ impl Host {
             self.watch_at = None;
             return false;
         };
+        if let Some(tokens) = &mut self.tokens {
+            tokens.forget();
+        }
         if self.watch_at.is_some_and(|at| at > now) {
             return false;
         }
         self.watch_at = Some(now + WATCH_EVERY);
-        let stamp = Stamp::of(file.path());
-        std::mem::replace(&mut self.stamp, stamp) != stamp
+        let stamps = stamps_of(file);
+        std::mem::replace(&mut self.stamps, stamps) != stamps
     }
+}
+
+fn stamps_of(file: &SecretFile) -> Stamps {
+    let mut stamps = Stamps::default();
+    for (stamp, path) in stamps.iter_mut().zip(file.paths()) {
+        *stamp = Stamp::of(path);
+    }
+    stamps
+}
+
+/// Every secret must be there, but what may still come.
+fn check(login: &Login) -> Result<(), StartError> {
+    for path in login.secret.paths() {
+        let may_come = match &login.secret {
+            SecretFile::Password(_) => false,
+            SecretFile::Token(_) => true,
+            SecretFile::Oauth2(oauth2) => oauth2.refresh_token_file() == Some(path),
+        };
+        match secret::read(path).0 {
+            Err(SecretFault::Missing) if may_come => {}
+            Err(fault) => return Err(StartError::Secret { path: path.to_path_buf(), fault }),
+            Ok(_) => {}
+        }
+    }
+    Ok(())
 }

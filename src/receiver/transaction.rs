@@ -291,7 +291,12 @@ impl Session {
         };
         self.make_progress(turn.now, turn.config);
         self.bad_commands = 0;
-        self.met(data.quirks(), turn);
+        let mut quirks = data.quirks();
+        if self.peer.is_local() {
+            // Programs leave to us what sendmail has always added.
+            quirks.remove(Quirk::MissingFields);
+        }
+        self.met(quirks, turn);
         let (octets, recipients) = (data.octets(), data.recipients());
         let accepted = turn.spool.tick(turn.now.instant);
         let ended = match data.into_sink() {

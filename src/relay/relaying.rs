@@ -4,7 +4,7 @@ use super::{CLOSE_WITHIN, Closing, Connection, Relay, Stage, slice_of};
 use crate::buffer::Buffer;
 use crate::limits::{SENDER_CONNECTIONS, SENDER_INPUT_OCTETS, SENDER_OUTPUT_OCTETS};
 use crate::queue;
-use crate::sender::{self, Attempt, Ending, Fate, Secret, SecretFault};
+use crate::sender::{self, Attempt, Ending, Fate, Secret, SecretFault, TokenFault};
 use crate::smtp::Next;
 use crate::spool::{Device, KeptReply, REPLIES_KEPT, RecipientState, Refusal, Settled};
 use crate::time::{Duration, Now};
@@ -23,6 +23,18 @@ impl<D: Device> Relay<D> {
         let mut output =
             Buffer::new(slice_of(&mut self.senders_output, at, SENDER_OUTPUT_OCTETS), &mut sender.output);
         if sender.session.secret(now, &self.config, secret, &mut output) == Next::Close {
+            sender.closing = Closing::By(now.instant + CLOSE_WITHIN);
+        }
+        self.advance_sender(now, at);
+    }
+
+    /// There is no access token to log in with, for this reason; `told` is what was said of it.
+    pub fn no_token(&mut self, now: &Now, at: Connection, fault: TokenFault, told: Option<KeptReply>) {
+        let Connection::Sender(at) = at else { unreachable!("only a smarthost is logged in to") };
+        let sender = &mut self.senders[at];
+        let mut output =
+            Buffer::new(slice_of(&mut self.senders_output, at, SENDER_OUTPUT_OCTETS), &mut sender.output);
+        if sender.session.no_token(now, fault, told, &mut output) == Next::Close {
             sender.closing = Closing::By(now.instant + CLOSE_WITHIN);
         }
         self.advance_sender(now, at);
@@ -125,7 +137,10 @@ impl<D: Device> Relay<D> {
 
     /// Gives each ready session the next message that is due.
     pub(super) fn begin_messages(&mut self, now: &Now) {
-        if self.is_stopping || self.spool.is_failing() {
+        if self.is_draining {
+            self.quit_ready_senders(now);
+        }
+        if self.begins_nothing() {
             return;
         }
         for at in 0..SENDER_CONNECTIONS {

@@ -26,7 +26,7 @@ impl<D: Device> Relay<D> {
     /// A connection that should be opened now, to the host and port of [`Relay::smarthost_of`]: call
     /// [`Relay::connected`] or [`Relay::not_connected`] when it is clear.
     pub fn wants_connection(&mut self, now: &Now) -> Option<Connection> {
-        if self.is_stopping || self.spool.is_failing() {
+        if self.begins_nothing() {
             return None;
         }
         // Each round but the last makes a route rest.
@@ -238,7 +238,7 @@ impl<D: Device> Relay<D> {
     /// When relaying wants a turn although nothing comes: a message falls due, or a resting route may be
     /// probed.
     pub(super) fn relaying_due(&self, now: Instant) -> Option<Instant> {
-        if self.is_stopping || self.spool.is_failing() {
+        if self.begins_nothing() {
             return None;
         }
         let tick = self.spool.tick(now);

@@ -12,8 +12,9 @@ use core::fmt;
 use base64ct::{Base64, Encoding as _};
 use zeroize::{Zeroize as _, Zeroizing};
 
+use super::token::TokenFault;
 use crate::buffer::Buffer;
-use crate::config::{Login, Mechanism, SecretFile, USER_OCTETS_MAX};
+use crate::config::{Login, Mechanism, USER_OCTETS_MAX};
 use crate::limits::DOMAIN_OCTETS_MAX;
 use crate::smtp::reply_reader::Severity;
 
@@ -28,7 +29,10 @@ const _: () = assert!(
 const COMMAND_OCTETS_MAX: usize = 512;
 
 /// A password or a token. Debug shows neither, and it is wiped when dropped.
-pub struct Secret(Zeroizing<Vec<u8>>);
+pub struct Secret {
+    octets: Zeroizing<Vec<u8>>,
+    may_be_renewed: bool,
+}
 
 impl Secret {
     /// Takes the content of a file: a final line end is not of the secret.
@@ -47,7 +51,17 @@ impl Secret {
         if octets.len() > SECRET_OCTETS_MAX || octets.iter().any(|octet| b"\0\r\n".contains(octet)) {
             return Err(SecretFault::Malformed);
         }
-        Ok(Self(octets))
+        Ok(Self { octets, may_be_renewed: false })
+    }
+
+    /// The secret itself, for another use than a login.
+    pub fn into_octets(self) -> Zeroizing<Vec<u8>> {
+        self.octets
+    }
+
+    /// The same, of which a refusal may mean only that its time is over: another one is asked for then, once.
+    pub fn renewable(self) -> Self {
+        Self { may_be_renewed: true, ..self }
     }
 }
 
@@ -97,13 +111,19 @@ pub enum LoginFault {
     NoMechanism,
     /// There is no secret.
     Secret(SecretFault),
+    /// There is no access token.
+    Token(TokenFault),
 }
 
 impl LoginFault {
     /// True when another try needs another secret or another setting, and too many tries may lock the
     /// account.
     pub(super) const fn is_lasting(self) -> bool {
-        !matches!(self, Self::Unavailable)
+        match self {
+            Self::Unavailable => false,
+            Self::Token(fault) => fault.is_lasting(),
+            Self::Refused | Self::TooMany | Self::NoMechanism | Self::Secret(_) => true,
+        }
     }
 }
 
@@ -115,6 +135,7 @@ impl fmt::Display for LoginFault {
             Self::TooMany => "there were too many logins",
             Self::NoMechanism => "it offers no login that can be used",
             Self::Secret(fault) => return fault.fmt(f),
+            Self::Token(fault) => return fault.fmt(f),
         })
     }
 }
@@ -133,7 +154,7 @@ impl Offered {
 
     /// The best mechanism for `login`, or the one that it wants.
     pub(super) fn choose(self, login: &Login) -> Option<Mechanism> {
-        let has_token = matches!(login.secret, SecretFile::Token(_));
+        let has_token = login.secret.is_token();
         let fits = |mechanism: Mechanism| match login.mechanism {
             Some(wanted) => mechanism == wanted,
             None => mechanism.takes_token() == has_token,
@@ -150,6 +171,8 @@ pub(super) enum Answer {
     Accepted,
     /// The next line is to be written.
     Continue,
+    /// It is over, but another secret may do better at once.
+    Stale,
     /// It is over.
     Over(LoginFault),
 }
@@ -173,6 +196,7 @@ enum Step {
 pub(super) struct Exchange {
     mechanism: Mechanism,
     step: Step,
+    may_be_renewed: bool,
     user: Vec<u8>,
     /// The secret itself (LOGIN), or the whole response.
     response: Zeroizing<Vec<u8>>,
@@ -191,7 +215,8 @@ impl fmt::Debug for Exchange {
 impl Exchange {
     /// Begins to log in at `host` and `port`; the first line is to be written.
     pub(super) fn new(mechanism: Mechanism, user: &str, secret: &Secret, (host, port): (&str, u16)) -> Self {
-        let secret = secret.0.as_slice();
+        let may_be_renewed = secret.may_be_renewed;
+        let secret = secret.octets.as_slice();
         let user = user.as_bytes();
         let port = port.to_string();
         let response: &[&[u8]] = match mechanism {
@@ -217,6 +242,7 @@ impl Exchange {
         let mut exchange = Self {
             mechanism,
             step: Step::Command,
+            may_be_renewed,
             user: user.to_vec(),
             response,
             line: Zeroizing::default(),
@@ -232,6 +258,11 @@ impl Exchange {
             exchange.line = line_of(&[command.as_bytes()], b"");
         }
         exchange
+    }
+
+    /// Which mechanism it is.
+    pub(super) fn mechanism(&self) -> Mechanism {
+        self.mechanism
     }
 
     /// Writes what there is room for; false when there was nothing to write.
@@ -254,6 +285,7 @@ impl Exchange {
             _ if self.step == Step::Cancelled => Answer::Over(LoginFault::Refused),
             Severity::Completion => Answer::Accepted,
             Severity::Transient => Answer::Over(LoginFault::Unavailable),
+            Severity::Permanent if self.may_be_renewed => Answer::Stale,
             Severity::Permanent => Answer::Over(LoginFault::Refused),
             Severity::Intermediate => {
                 self.challenged();

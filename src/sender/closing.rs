@@ -6,6 +6,7 @@
 //! 2920 3.1). Where it may not go the connection ends without it.
 use super::attempt::{Ending, kept};
 use super::auth::Exchange;
+use super::chunks::Chunks;
 use super::session::{Session, State, Stop};
 use super::{Fault, TlsFault};
 use crate::buffer::Buffer;
@@ -74,6 +75,7 @@ impl Session {
     }
 
     pub(super) fn fail(&mut self, fault: Fault) {
+        self.judge_chunks(fault);
         self.fault = Some(fault);
         self.fault_reply = fault.is_told_by_reply().then(|| kept(self.replies.code(), self.replies.text()));
         if self.fault_reply.is_some() && self.record.is_under_way() {
@@ -91,6 +93,12 @@ impl Session {
             Stop::Fault(fault) => self.fail(fault),
             Stop::Damaged => self.record.finish(Ending::Damaged),
             Stop::RefusedEarly => self.record.finish(Ending::Tried),
+            // It was not taken, so that nothing speaks against another try at once, behind DATA.
+            Stop::NoChunks => {
+                self.chunks[self.smarthost] = Chunks::Refused;
+                self.record.has_sent_mail_data = false;
+                self.record.finish(Ending::RouteFault(Fault::Protocol));
+            }
             Stop::Farewell => {}
         }
         let is_refused = matches!(stop, Stop::Fault(Fault::Greeting | Fault::Hello));
@@ -111,6 +119,10 @@ impl Session {
             // What isn't sent yet of the mail data must not arrive: its end would be an order to deliver.
             State::MailData(_) => output.clear(),
             State::Verdict { .. } if !output.is_empty() => output.clear(),
+            State::Transaction(transaction) if transaction.is_in_chunk() => output.clear(),
+            State::Transaction(transaction) if transaction.is_chunk_awaited() && !output.is_empty() => {
+                output.clear();
+            }
             // Behind DATA a command could be taken for mail data (RFC 2920 3.1).
             State::Transaction(transaction) if transaction.is_data_awaited() => {}
             // Behind half a line it would be the rest of it.

@@ -21,6 +21,8 @@ pub(super) struct Extensions {
     pub(super) smtputf8: bool,
     /// RFC 3461.
     pub(super) dsn: bool,
+    /// RFC 3030.
+    pub(super) chunking: bool,
     /// RFC 3207.
     pub(super) starttls: bool,
     /// RFC 4954: the mechanisms.
@@ -49,6 +51,8 @@ impl Extensions {
             self.smtputf8 = true;
         } else if keyword.eq_ignore_ascii_case(b"DSN") {
             self.dsn = true;
+        } else if keyword.eq_ignore_ascii_case(b"CHUNKING") {
+            self.chunking = true;
         } else if keyword.eq_ignore_ascii_case(b"STARTTLS") {
             self.starttls = true;
         } else if keyword.eq_ignore_ascii_case(b"AUTH") {
@@ -81,7 +85,17 @@ mod tests {
     #[test]
     fn keywords_are_taken_as_offered() {
         let all = offered(
-            &["pipelining", "SIZE 1000", "X-NEW a=b", "", "8bitMime", "SMTPUTF8", "DSN", "SIZEX 3"],
+            &[
+                "pipelining",
+                "SIZE 1000",
+                "X-NEW a=b",
+                "",
+                "8bitMime",
+                "SMTPUTF8",
+                "DSN",
+                "chunking",
+                "SIZEX 3",
+            ],
             &[],
         );
         let expected = Extensions {
@@ -91,6 +105,7 @@ mod tests {
             eight_bit_mime: true,
             smtputf8: true,
             dsn: true,
+            chunking: true,
             ..Extensions::default()
         };
         assert_eq!(all, expected);

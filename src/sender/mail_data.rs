@@ -1,11 +1,14 @@
 //! The mail data on its way out: the trace field on top (RFC 5321 4.4), the message with transparency
 //! (4.5.2), its end, and the reply to it (4.1.1.4, 4.2.5).
 //!
+//! A message in a chunk (RFC 3030) leaves as it is, its octets counted before.
+//!
 //! The output is filled whenever half of it is free, in one go with the end of a small message. The octets
 //! come from the spool block by block; a block that can't be read ends the connection without the end of mail
 //! data, so that the smarthost throws away what it got.
 use core::fmt::{self, Write as _};
 
+use super::chunks::{Chunks, is_of_the_command};
 use super::rewriting::{GIVEN_OCTETS_MAX, Rewriting, TAKEN_OCTETS_MAX, Wanted};
 use super::session::{Session, State, Stop};
 use super::{Fault, report};
@@ -15,7 +18,7 @@ use crate::limits::SENDER_OUTPUT_OCTETS;
 use crate::smtp::reply_reader::Severity;
 use crate::smtp::stuffing::Stuffing;
 use crate::smtp::trace::{RECEIVED_OCTETS_MAX, Received};
-use crate::spool::{Device, Envelope, MessageId, MessageIndex, Store};
+use crate::spool::{Damage, Device, Envelope, MessageId, MessageIndex, Store};
 use crate::time::{Duration, Now, Wall};
 
 /// Room that a step through a header section needs: each octet that was taken may be a dot, to be doubled.
@@ -38,8 +41,17 @@ enum Step {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct MailData {
     step: Step,
-    stuffing: Stuffing,
+    form: Form,
     is_void: bool,
+}
+
+/// How the octets leave.
+#[derive(Clone, Copy, Debug)]
+enum Form {
+    /// Behind DATA: in lines, with transparency and an end.
+    Lines(Stuffing),
+    /// In a chunk (RFC 3030): as they are, so many more.
+    Octets { left: u64 },
 }
 
 impl MailData {
@@ -48,18 +60,50 @@ impl MailData {
 
     /// The message is to be sent.
     pub(super) const fn new() -> Self {
-        Self { step: Step::Trace, stuffing: Stuffing::new(), is_void: false }
+        Self { step: Step::Trace, form: Form::LINES, is_void: false }
+    }
+
+    /// The message is to be sent in one chunk of so many octets.
+    pub(super) const fn chunk(octets: u64) -> Self {
+        Self { step: Step::Trace, form: Form::Octets { left: octets }, is_void: false }
     }
 
     /// A notice is to be sent.
     pub(super) const fn notice() -> Self {
-        Self { step: Step::Notice(report::Step::Header), stuffing: Stuffing::new(), is_void: false }
+        Self { step: Step::Notice(report::Step::Header), form: Form::LINES, is_void: false }
     }
 
     /// The smarthost waits for mail data though it accepted no recipient: it gets an end and nothing more
     /// (RFC 2920 3.1).
     pub(super) const fn void() -> Self {
-        Self { step: Step::End, stuffing: Stuffing::new(), is_void: true }
+        Self { step: Step::End, form: Form::LINES, is_void: true }
+    }
+}
+
+impl Form {
+    const LINES: Self = Self::Lines(Stuffing::new());
+
+    /// Appends `octets` as far as there is room; returns how many. Damage: more than the chunk has left.
+    fn append(&mut self, octets: &[u8], output: &mut Buffer<'_>) -> Result<usize, Damage> {
+        match self {
+            Self::Lines(stuffing) => Ok(stuffing.append(octets, output)),
+            Self::Octets { left } => {
+                *left = left.checked_sub(octets.len() as u64).ok_or(Damage)?;
+                let taken = octets.len().min(output.room());
+                *left += (octets.len() - taken) as u64;
+                output.append(&octets[..taken]);
+                Ok(taken)
+            }
+        }
+    }
+
+    /// Ends the mail data; false when there is no room for that. Damage: the chunk is not full.
+    fn end(&mut self, output: &mut Buffer<'_>) -> Result<bool, Damage> {
+        match self {
+            Self::Lines(stuffing) => Ok(stuffing.end(output)),
+            Self::Octets { left: 0 } => Ok(true),
+            Self::Octets { .. } => Err(Damage),
+        }
     }
 }
 
@@ -73,12 +117,33 @@ impl Session {
         spool: &mut Store<D>,
     ) -> Result<bool, Stop> {
         let had = output.len();
+        let has_ended = self.write_octets(&mut mail_data, config, output, spool)?;
+        self.replies_awaited += u16::from(has_ended);
+        self.state = if has_ended {
+            State::Verdict { is_void: mail_data.is_void, is_chunk: false }
+        } else {
+            State::MailData(mail_data)
+        };
+        Ok(output.len() > had)
+    }
+
+    /// The same, behind DATA or in a chunk; true when all is written.
+    pub(super) fn write_octets<D: Device>(
+        &mut self,
+        mail_data: &mut MailData,
+        config: &Config,
+        output: &mut Buffer<'_>,
+        spool: &mut Store<D>,
+    ) -> Result<bool, Stop> {
         if mail_data.step == Step::Trace && output.room() >= RECEIVED_OCTETS_MAX {
             self.record.has_sent_mail_data = true;
             // Recipients that are not of this transaction stand between the reader and the mail data.
             while self.mail.next_recipient(spool)?.is_some() {}
-            write!(output, "{}", trace(&self.envelope, config, self.record.id))
-                .expect("the room of the longest trace field was there");
+            let mut field = heapless::String::<RECEIVED_OCTETS_MAX>::new();
+            write!(field, "{}", trace(&self.envelope, config, self.record.id))
+                .expect("no trace field is longer");
+            let appended = mail_data.form.append(field.as_bytes(), output)?;
+            assert_eq!(appended, field.len(), "the room of the longest trace field was there");
             self.rewriting = Rewriting::new();
             mail_data.step = if self.is_rewritten { Step::Header } else { Step::Message };
         }
@@ -90,10 +155,15 @@ impl Session {
         while mail_data.step == Step::Header && output.room() >= HEADER_ROOM {
             let wanted = Wanted::of(&self.envelope, self.date_unix_s, config);
             let octets = self.mail.mail_data(spool)?;
-            let taken = self.rewriting.next(&wanted, octets, &mut |given| {
-                let appended = mail_data.stuffing.append(given, output);
-                assert_eq!(appended, given.len(), "the room of all that is given was there");
+            let mut outcome = Ok(());
+            let taken = self.rewriting.next(&wanted, octets, &mut |given| match mail_data
+                .form
+                .append(given, output)
+            {
+                Ok(appended) => assert_eq!(appended, given.len(), "the room of it was there"),
+                Err(damage) => outcome = Err(damage),
             });
+            outcome?;
             self.mail.consume(taken);
             if self.rewriting.is_over() {
                 mail_data.step = Step::Message;
@@ -106,33 +176,38 @@ impl Session {
                     mail_data.step = Step::End;
                     break;
                 }
-                let (there, taken) = (octets.len(), mail_data.stuffing.append(octets, output));
+                let (there, taken) = (octets.len(), mail_data.form.append(octets, output)?);
                 self.mail.consume(taken);
                 if taken < there {
                     break;
                 }
             }
         }
-        let has_ended = mail_data.step == Step::End && mail_data.stuffing.end(output);
-        self.replies_awaited += u16::from(has_ended);
-        self.state = if has_ended {
-            State::Verdict { is_void: mail_data.is_void }
-        } else {
-            State::MailData(mail_data)
-        };
-        Ok(output.len() > had)
+        Ok(mail_data.step == Step::End && mail_data.form.end(output)?)
     }
 
-    /// The reply to the end of mail data; it alone makes a recipient delivered.
-    pub(super) fn verdict(&mut self, is_void: bool, code: u16, severity: Severity) -> Result<(), Stop> {
+    /// The reply to the end of mail data, or to the chunk that was all of it; it alone makes a recipient
+    /// delivered.
+    pub(super) fn verdict(
+        &mut self,
+        is_void: bool,
+        is_chunk: bool,
+        code: u16,
+        severity: Severity,
+    ) -> Result<(), Stop> {
         match severity {
             Severity::Intermediate => return Err(Stop::Fault(Fault::Protocol)),
             // Whatever the smarthost makes of no message to nobody: the recipients were refused before.
             Severity::Completion | Severity::Transient | Severity::Permanent if is_void => {}
+            Severity::Permanent if is_chunk && is_of_the_command(code) => return Err(Stop::NoChunks),
             Severity::Completion => self.record.deliver_accepted(code, self.replies.text()),
             Severity::Transient | Severity::Permanent => self.refuse_accepted(code, severity)?,
         }
-        self.is_reset_owed = false;
+        if is_chunk && !is_void {
+            self.chunks[self.smarthost] = Chunks::Judged;
+        }
+        // What becomes of a transaction whose chunk was refused is not said (RFC 3030 2).
+        self.is_reset_owed = is_chunk && severity != Severity::Completion;
         self.conclude();
         Ok(())
     }

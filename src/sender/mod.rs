@@ -6,6 +6,7 @@
 //! clock or randomness.
 mod attempt;
 mod auth;
+mod chunks;
 mod closing;
 mod extensions;
 mod faults;
@@ -19,6 +20,7 @@ mod rewriting;
 mod route;
 mod session;
 mod tls;
+mod token;
 mod transaction;
 mod verdicts;
 
@@ -31,3 +33,4 @@ pub use reason::expired;
 pub use route::{Fault, Route, State as RouteState, Unresolved};
 pub use session::Session;
 pub use tls::TlsFault;
+pub use token::TokenFault;

@@ -7,12 +7,14 @@
 use super::auth::{Answer, Exchange, LoginFault, Secret, SecretFault};
 use super::extensions::Extensions;
 use super::session::{COMMAND_OCTETS_MAX, Session, State, Stop};
+use super::token::TokenFault;
 use super::{Fault, TlsFault};
 use crate::buffer::Buffer;
 use crate::config::{Config, TlsPolicy};
 use crate::smtp::Next;
 use crate::smtp::reply_reader::Severity;
 use crate::smtp::trace::AddressLiteral;
+use crate::spool::KeptReply;
 use crate::time::Now;
 
 impl Session {
@@ -67,6 +69,21 @@ impl Session {
             }
             Err(fault) => self.stop(Stop::Fault(Fault::Login(LoginFault::Secret(fault))), now, output),
         }
+    }
+
+    /// There is no access token, for this reason; `told` is what was said of it. Go on with
+    /// [`Session::advance`].
+    pub fn no_token(
+        &mut self,
+        now: &Now,
+        fault: TokenFault,
+        told: Option<KeptReply>,
+        output: &mut Buffer<'_>,
+    ) -> Next {
+        assert!(self.wants_secret(), "no secret was asked for");
+        let next = self.stop(Stop::Fault(Fault::Login(LoginFault::Token(fault))), now, output);
+        self.fault_reply = told;
+        next
     }
 
     /// The argument is our name where it has dots, else the address of our end (RFC 5321 4.1.1.1 and 4.1.4).
@@ -142,6 +159,11 @@ impl Session {
             Answer::Accepted => {
                 self.login = None;
                 self.state = State::Ready;
+            }
+            Answer::Stale => {
+                let mechanism = login.mechanism();
+                self.login = None;
+                self.state = State::Secret(mechanism);
             }
             Answer::Over(fault) => {
                 return Err(Stop::Fault(self.told_at_login(fault)));

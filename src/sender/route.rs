@@ -10,6 +10,7 @@ use super::auth::LoginFault;
 use super::faults::Class;
 use super::pacing::{BACK_OFF_MIN, BackOff, Pace};
 use super::tls::TlsFault;
+use super::token::TokenFault;
 use crate::config::Retry;
 use crate::jitter::Jitter;
 use crate::limits::ROUTE_OCTETS;
@@ -147,7 +148,10 @@ impl Fault {
 
     /// True when the wall clock may be the reason.
     pub const fn is_about_clock(self) -> bool {
-        matches!(self, Self::Tls(TlsFault::ClockUntrusted | TlsFault::Expired | TlsFault::NotYetValid))
+        let (Self::Tls(fault) | Self::Login(LoginFault::Token(TokenFault::Tls(fault)))) = self else {
+            return false;
+        };
+        matches!(fault, TlsFault::ClockUntrusted | TlsFault::Expired | TlsFault::NotYetValid)
     }
 
     /// True when the reply read last is what told it.
@@ -313,7 +317,10 @@ impl Route {
     /// The smarthost judged a message, whichever way: the route works.
     pub fn worked(&mut self) {
         self.failures = [0; BackOff::COUNT];
-        self.last = None;
+        // A rest that another connection's fault began goes on, and for its reason.
+        if !matches!(self.state, State::Waiting { .. }) {
+            self.last = None;
+        }
         self.is_proven = true;
         self.pace.passed();
     }
@@ -461,6 +468,8 @@ mod tests {
             for fault in faults {
                 route.ended(fault, Instant(0), &RETRY, &mut jitter);
             }
+            // A connection from before may still be at work.
+            route.worked();
             assert_eq!(route.rests_for(), Some(Fault::Login(LoginFault::Refused)));
             assert!(!route.may_connect(Instant(0) + Duration::from_min(11)));
             assert!(route.may_connect(Instant(0) + Duration::from_min(19)));

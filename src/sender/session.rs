@@ -5,6 +5,7 @@
 //! Closed -> [Handshake] -> Greeting -> Hello [-> StartTls -> Handshake -> Hello]
 //! Hello [-> Secret -> Auth] -> Ready
 //! Ready <-> Transaction -> MailData -> Verdict -> Ready or the next Transaction
+//!           Transaction with its mail data in a chunk -> Verdict
 //! Ready -> Quit -> Closed
 //! ```
 //! Replies are counted against commands; one that answers nothing ends the session, and so do 421, a reply
@@ -20,6 +21,7 @@ use core::net::IpAddr;
 
 use super::attempt::{Attempt, Ending, Record};
 use super::auth::{self, Exchange};
+use super::chunks::Chunks;
 use super::extensions::Extensions;
 use super::faults::{Hits, Stage};
 use super::mail_data::MailData;
@@ -29,7 +31,7 @@ use super::transaction::Transaction;
 use super::{Fault, TlsFault};
 use crate::buffer::Buffer;
 use crate::config::{Config, Mechanism, Smarthost, TlsPolicy};
-use crate::limits::{DOMAIN_OCTETS_MAX, SENDER_OUTPUT_OCTETS, SENDER_SLOT_OCTETS};
+use crate::limits::{DOMAIN_OCTETS_MAX, SENDER_OUTPUT_OCTETS, SENDER_SLOT_OCTETS, SMARTHOSTS};
 use crate::smtp::Next;
 use crate::smtp::reply_reader::{ReplyLine, ReplyReader, Severity};
 use crate::smtp::trace::Origin;
@@ -84,8 +86,10 @@ pub(super) enum State {
     MailData(MailData),
     /// The reply to the end of mail data is awaited.
     Verdict {
-        /// No recipient was accepted: the end of mail data was all that was sent.
+        /// No recipient was accepted: the end of mail data was all that was sent, or the chunk is dropped.
         is_void: bool,
+        /// It came in a chunk.
+        is_chunk: bool,
     },
     /// The reply to QUIT is awaited.
     Quit,
@@ -100,6 +104,8 @@ pub(super) enum Stop {
     Damaged,
     /// The mail data was refused before its end; there is no way on in this connection but to send it all.
     RefusedEarly,
+    /// The smarthost knows no BDAT though it offers it: what it makes of the chunk is not to be trusted.
+    NoChunks,
     /// The smarthost doesn't want to wait for more messages.
     Farewell,
 }
@@ -122,7 +128,8 @@ pub struct Session {
     pub(super) replies_awaited: u16,
     pub(super) local: IpAddr,
     /// Which of the configured smarthosts the connection goes, or went, to.
-    smarthost: usize,
+    pub(super) smarthost: usize,
+    pub(super) chunks: [Chunks; SMARTHOSTS],
     pub(super) replies: ReplyReader,
     /// What the lines of the reply read last fit.
     pub(super) hits: Hits,
@@ -173,6 +180,7 @@ impl Session {
             replies_awaited: 0,
             local: nowhere,
             smarthost: 0,
+            chunks: [Chunks::Untried; SMARTHOSTS],
             replies: ReplyReader::new(),
             hits: Hits::NONE,
             extensions: Extensions::default(),
@@ -421,7 +429,7 @@ impl Session {
             (State::Auth, _) => self.login_reply(severity),
             (State::Transaction(transaction), _) => self.transaction_reply(transaction, code, severity),
             (State::MailData(mail_data), _) => self.early_reply(mail_data, code, severity),
-            (State::Verdict { is_void }, _) => self.verdict(is_void, code, severity),
+            (State::Verdict { is_void, is_chunk }, _) => self.verdict(is_void, is_chunk, code, severity),
         }
     }
 

@@ -1,5 +1,6 @@
 //! A mail transaction up to the reply to DATA (RFC 5321 3.3, 4.1.1.2 to 4.1.1.4), in one flight where the
-//! smarthost offers PIPELINING (RFC 2920), else command by command.
+//! smarthost offers PIPELINING (RFC 2920), else command by command. Where it offers CHUNKING (RFC 3030), too,
+//! that flight ends with BDAT and all of the message, so that a message costs one round trip.
 //!
 //! RCPT commands are written as the output has room, while replies are read: with any number of recipients
 //! neither side waits for the other for ever. Each transaction settles or postpones its recipients one by
@@ -21,7 +22,7 @@ use crate::time::Duration;
 
 /// What is to be written next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Step {
+pub(super) enum Step {
     /// Nothing yet: the message is to be opened again.
     Open,
     Rset,
@@ -35,12 +36,17 @@ enum Step {
 /// A transaction between its first command and the reply to DATA. Replies come in the order of the fields.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Transaction {
-    step: Step,
+    pub(super) step: Step,
     is_rset_awaited: bool,
     is_mail_awaited: bool,
     /// RCPT commands without a reply.
     recipients_awaited: u16,
-    is_data_awaited: bool,
+    /// DATA or BDAT was written and not answered.
+    pub(super) is_data_awaited: bool,
+    /// It is BDAT.
+    pub(super) is_chunk: bool,
+    /// What is still to be written behind BDAT.
+    pub(super) chunk: Option<MailData>,
     /// MAIL was accepted.
     is_open: bool,
     /// MAIL was refused.
@@ -51,7 +57,7 @@ pub(super) struct Transaction {
     read: u16,
     /// RCPT commands written.
     asked: u16,
-    accepted: u16,
+    pub(super) accepted: u16,
     /// What a refusal of a recipient tells of the route, if none is accepted.
     fault: Option<Fault>,
 }
@@ -66,6 +72,8 @@ impl Transaction {
         is_mail_awaited: false,
         recipients_awaited: 0,
         is_data_awaited: false,
+        is_chunk: false,
+        chunk: None,
         is_open: false,
         is_refused: false,
         is_full: false,
@@ -85,18 +93,33 @@ impl Transaction {
         Self::NEW
     }
 
-    /// RFC 5321 4.5.3.2.2 to 4.5.3.2.4.
-    pub(super) const fn timeout(&self) -> Duration {
-        let is_data_next = self.is_data_awaited
-            && !self.is_rset_awaited
-            && !self.is_mail_awaited
-            && self.recipients_awaited == 0;
-        Duration::from_min(if is_data_next { 2 } else { 5 })
+    /// RFC 5321 4.5.3.2.2 to 4.5.3.2.5.
+    pub(super) fn timeout(&self) -> Duration {
+        if self.chunk.is_some() {
+            return MailData::TIMEOUT;
+        }
+        Duration::from_min(if self.is_data_next() && !self.is_chunk { 2 } else { 5 })
     }
 
     /// DATA was written and not answered.
     pub(super) const fn is_data_awaited(&self) -> bool {
-        self.is_data_awaited
+        self.is_data_awaited && !self.is_chunk
+    }
+
+    /// BDAT was written and not answered.
+    pub(super) const fn is_chunk_awaited(&self) -> bool {
+        self.is_data_awaited && self.is_chunk
+    }
+
+    /// Octets are still to be written behind BDAT.
+    pub(super) const fn is_in_chunk(&self) -> bool {
+        self.chunk.is_some()
+    }
+
+    /// The reply to DATA or BDAT is the next one.
+    const fn is_data_next(&self) -> bool {
+        let is_another = self.is_rset_awaited || self.is_mail_awaited || self.recipients_awaited > 0;
+        self.is_data_awaited && !is_another
     }
 
     const fn is_awaiting(&self) -> bool {
@@ -132,7 +155,7 @@ impl Session {
     ) -> Result<bool, Stop> {
         let mut has_written = false;
         while output.room() >= COMMAND_OCTETS_MAX
-            && (self.extensions.pipelining || !transaction.is_awaiting())
+            && (!transaction.is_awaiting() || self.may_go_on(&transaction))
             && transaction.step != Step::Wait
         {
             has_written = true;
@@ -176,15 +199,14 @@ impl Session {
                     }
                     let is_for_nobody = transaction.accepted == 0 && !transaction.is_awaiting();
                     if !transaction.is_refused && transaction.asked > 0 && !is_for_nobody {
-                        output.append(b"DATA\r\n");
-                        self.replies_awaited += 1;
-                        transaction.is_data_awaited = true;
+                        self.write_data(&mut transaction, output);
                     }
                     transaction.step = Step::Wait;
                 }
                 Step::Wait => unreachable!("the loop ends there"),
             }
         }
+        has_written |= self.write_chunk(&mut transaction, config, output, spool)?;
         self.go_on(transaction)?;
         Ok(has_written)
     }
@@ -286,6 +308,9 @@ impl Session {
                 self.recipient_reply(&mut transaction, code, severity)?;
             }
         } else if transaction.is_data_awaited {
+            if transaction.is_chunk {
+                return self.early_chunk_reply(transaction, code, severity);
+            }
             transaction.is_data_awaited = false;
             return self.data_reply(transaction, code, severity);
         } else {
@@ -381,7 +406,7 @@ impl Session {
     }
 
     /// Keeps the transaction going, or concludes it when there is neither a command nor a reply to come.
-    fn go_on(&mut self, transaction: Transaction) -> Result<(), Stop> {
+    pub(super) fn go_on(&mut self, transaction: Transaction) -> Result<(), Stop> {
         self.state = State::Transaction(transaction);
         let is_asked_out = matches!(transaction.step, Step::Data | Step::Wait)
             && !transaction.is_mail_awaited
@@ -392,7 +417,12 @@ impl Session {
         {
             return Err(Stop::Fault(fault));
         }
-        if transaction.step == Step::Wait && !transaction.is_awaiting() {
+        if transaction.step != Step::Wait || transaction.is_in_chunk() {
+            return Ok(());
+        }
+        if transaction.is_data_next() && transaction.is_chunk {
+            self.state = State::Verdict { is_void: transaction.accepted == 0, is_chunk: true };
+        } else if !transaction.is_awaiting() {
             self.is_reset_owed |= transaction.is_open;
             self.conclude();
         }

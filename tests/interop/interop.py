@@ -13,6 +13,7 @@ import clients  # noqa: F401  (each import registers its checks, in this order)
 import smarthosts  # noqa: F401
 import tls  # noqa: F401
 import secure_smarthosts  # noqa: F401
+import tokens  # noqa: F401
 import octets  # noqa: F401
 import faults  # noqa: F401
 import notices  # noqa: F401
@@ -25,6 +26,7 @@ import process  # noqa: F401
 import privileges  # noqa: F401
 import packaging  # noqa: F401
 import names  # noqa: F401
+import tools  # noqa: F401
 import tiny  # noqa: F401
 import damage  # noqa: F401
 import strace_order  # noqa: F401

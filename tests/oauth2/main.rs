@@ -3,3 +3,4 @@
 mod grants;
 mod json;
 mod responses;
+mod settings;

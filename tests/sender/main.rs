@@ -1,5 +1,6 @@
 //! The sender against scripted smarthosts, each in three sizes of pieces: what goes over the wire, and what
 //! becomes of each recipient. Ids are rows of the requirements' catalogue.
+mod chunks;
 mod dialogs;
 #[path = "../disk/mod.rs"]
 mod disk;
@@ -10,3 +11,4 @@ mod rewriting;
 mod rig;
 mod security;
 mod smarthost;
+mod tokens;

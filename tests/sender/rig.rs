@@ -4,7 +4,7 @@
 //!
 //! | step | what it does |
 //! | --- | --- |
-//! | `C: x` | the session has written the line `x` next; `SIZE=*` stands for any size |
+//! | `C: x` | the session has written the line `x` next; a `*` within `x` stands for any number |
 //! | `trace` | the session has written a Received field next |
 //! | `S: x` | the session has written nothing else so far; the smarthost writes the line `x` |
 //! | `S~ x` | the smarthost writes `x` as it stands, with `\n` and `\r` for octets |
@@ -16,6 +16,8 @@
 //! | `tls` | the session wants TLS, and gets it |
 //! | `no tls X` | the session wants TLS, and there is none because of X |
 //! | `secret X` | the session wants the secret, and gets X |
+//! | `kept secret X` | the same, with one that may be renewed |
+//! | `no token X` | the session wants the secret, and there is no access token because of X |
 //! | `no secret` | the session wants the secret, and its file is gone |
 //! | `ready` | a message might be begun |
 //! | `fault X` | the session has asked for the end of the connection, because of fault X |
@@ -25,9 +27,12 @@ use std::path::Path;
 use postern::buffer::{Buffer, Window};
 use postern::config::Config;
 use postern::limits::{SENDER_INPUT_OCTETS, SENDER_OUTPUT_OCTETS};
-use postern::sender::{Ending, Secret, SecretFault, Session, TlsFault};
+use postern::oauth2::Denial;
+use postern::sender::{Ending, Secret, SecretFault, Session, TlsFault, TokenFault};
 use postern::smtp::Next;
-use postern::spool::{Envelope, MessageIndex, Protocol, Recipient, RecipientState, Settled, Start, Store};
+use postern::spool::{
+    Envelope, KeptReply, MessageIndex, Protocol, Recipient, RecipientState, Settled, Start, Store,
+};
 use postern::time::{Duration, Instant, Now, Tick, Wall};
 
 use zeroize::Zeroizing;
@@ -275,8 +280,10 @@ impl Rig {
         let nothing_left = |written: &[u8]| assert_eq!(written.escape_ascii().to_string(), "", "{place}");
         if let Some(line) = step.strip_prefix("C: ") {
             let mut line = format!("{line}\r\n");
-            if line.contains("SIZE=*") {
-                line = line.replace('*', &self.size());
+            if let Some(at) = line.find('*').filter(|at| *at > 0) {
+                let digits = self.written.iter().skip(at).take_while(|octet| octet.is_ascii_digit());
+                let digits: String = digits.map(|octet| char::from(*octet)).collect();
+                line = line.replacen('*', &digits, 1);
             }
             let written = self.written.escape_ascii().to_string();
             assert!(self.written.starts_with(line.as_bytes()), "{place}: written is {written}");
@@ -309,6 +316,18 @@ impl Rig {
         } else if let Some(secret) = step.strip_prefix("secret ") {
             nothing_left(&self.written);
             self.secret(Secret::new(Zeroizing::new(secret.as_bytes().to_vec())), place);
+        } else if let Some(secret) = step.strip_prefix("kept secret ") {
+            nothing_left(&self.written);
+            let secret = Secret::new(Zeroizing::new(secret.as_bytes().to_vec()));
+            self.secret(secret.map(Secret::renewable), place);
+        } else if let Some(fault) = step.strip_prefix("no token ") {
+            let fault = match fault {
+                "refused" => TokenFault::Denied(Denial::Grant),
+                "silent" => TokenFault::Timeout,
+                _ => panic!("{place}: no such fault"),
+            };
+            nothing_left(&self.written);
+            self.no_token(fault, place);
         } else if let Some(expected) = step.strip_prefix("fault ") {
             assert!(self.is_closing, "{place}: not closed");
             assert_eq!(format!("{:?}", self.session.fault().expect("a fault")), expected, "{place}");
@@ -347,6 +366,15 @@ impl Rig {
         assert!(self.session.wants_secret(), "{place}: no secret is wanted");
         let mut output = Buffer::new(&mut self.output.0, &mut self.output.1);
         self.is_closing = self.session.secret(&self.now, &self.config, secret, &mut output) == Next::Close;
+        self.turn();
+    }
+
+    fn no_token(&mut self, fault: TokenFault, place: &str) {
+        assert!(self.session.wants_secret(), "{place}: no secret is wanted");
+        let text = heapless::Vec::from_slice(b"invalid_grant: it is over").expect("a short text");
+        let told = (fault == TokenFault::Denied(Denial::Grant)).then_some(KeptReply { code: 400, text });
+        let mut output = Buffer::new(&mut self.output.0, &mut self.output.1);
+        self.is_closing = self.session.no_token(&self.now, fault, told, &mut output) == Next::Close;
         self.turn();
     }
 

@@ -17,6 +17,7 @@
 
 mod asked;
 mod notices;
+mod rewriting;
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -132,13 +133,16 @@ pub(crate) struct Oracle {
     notices: VecDeque<Ms>,
     /// When the login at each smarthost was refused.
     login_refused: BTreeMap<usize, Ms>,
-    /// A smarthost has said "later" to the null reverse-path, and so to nobody knows which message.
-    may_null_expire: bool,
+    /// A smarthost has said "later" to a reverse-path that any message may have.
+    may_any_expire: bool,
     pub(crate) give_up_ms: Ms,
     /// Blocks have rotted: messages may be set aside.
     pub(crate) is_weak: bool,
     /// The configuration has it so.
     pub(crate) refuses_bare_lf: bool,
+    /// `sender.envelope` and `sender.header_from`.
+    pub(crate) envelope: Option<&'static str>,
+    pub(crate) header_from: Option<&'static str>,
     /// Some smarthosts don't offer 8BITMIME: mail that needs it fails.
     pub(crate) may_lack_8bit: bool,
     pub(crate) figures: Figures,
@@ -238,7 +242,9 @@ impl Oracle {
             .collect();
         let at = named[0].0;
         assert!(named.iter().all(|(other, _)| *other == at), "PATH: messages are mixed: {forward_paths:?}");
-        assert_eq!(reverse_path, mail::reverse_path(at), "PATH: the reverse-path of submission {at}");
+        let own = mail::reverse_path(at);
+        let expected = self.envelope.filter(|_| !own.is_empty()).unwrap_or(&own);
+        assert_eq!(reverse_path, expected, "PATH: the reverse-path of submission {at}");
         let submission = &mut self.submissions[at];
         let stage = submission.stage;
         assert!(
@@ -252,6 +258,8 @@ impl Oracle {
         assert!(submission.id.is_none_or(|known| known == id), "OCTETS: another id (submission {at})");
         submission.id = Some(id);
         assert_eq!(*self.ids.entry(id).or_insert(at), at, "PATH: the id {id:x?} was used before");
+        let from = self.header_from.map(|address| rewriting::without_from(rest, address, &own));
+        let rest = from.as_deref().unwrap_or(rest);
         assert!(
             rest == submission.mail.expected,
             "OCTETS: submission {at} came out as\n{}\ninstead of\n{}",

@@ -26,6 +26,10 @@ enum State {
     Data {
         is_void: bool,
     },
+    /// The octets behind BDAT.
+    Chunk {
+        octets: usize,
+    },
     /// Nothing is said any more, and perhaps nothing read.
     Silent {
         reads: bool,
@@ -63,6 +67,7 @@ pub(crate) struct Smarthost {
     is_logged_in: bool,
     has_pipelining: bool,
     has_8bit: bool,
+    has_chunking: bool,
     recipients_max: usize,
     /// It says what is no reply: the relay may overlook what comes behind it.
     is_babbling: bool,
@@ -99,6 +104,7 @@ impl Smarthost {
             habits,
             has_pipelining: !random.chance(habits.no_pipelining),
             has_8bit: !random.chance(habits.no_8bit),
+            has_chunking: random.chance(habits.chunking),
             recipients_max: limit as usize,
             is_babbling: false,
             ends_group: true,
@@ -254,8 +260,13 @@ impl Smarthost {
                         self.replies.is_empty() || self.may_follow(),
                         "PROTOCOL: {line} comes in front of a reply that it has to wait for"
                     );
-                    self.ends_group = !["MAIL ", "RCPT ", "RSET"].iter().any(|word| line.starts_with(word));
-                    assert!(self.input.is_empty() || self.may_follow(), "PROTOCOL: more comes behind {line}");
+                    let has_octets = line.starts_with("BDAT ");
+                    self.ends_group =
+                        !["MAIL ", "RCPT ", "RSET", "BDAT "].iter().any(|word| line.starts_with(word));
+                    assert!(
+                        self.input.is_empty() || has_octets || self.may_follow(),
+                        "PROTOCOL: more comes behind {line}"
+                    );
                     self.command(random, now, &line, oracle);
                 }
                 State::Data { is_void } => {
@@ -278,6 +289,19 @@ impl Smarthost {
                         "PROTOCOL: more comes behind the dot"
                     );
                     self.message(random, now, &data, is_void, oracle);
+                }
+                State::Chunk { octets } => {
+                    if self.input.len() < octets {
+                        self.early_refusal(random, now, oracle);
+                        return;
+                    }
+                    let data: Vec<u8> = self.input.drain(..octets).collect();
+                    self.state = State::Commands;
+                    assert!(
+                        self.input.is_empty() || self.may_follow(),
+                        "PROTOCOL: more comes behind the chunk"
+                    );
+                    self.chunk(random, now, &data, oracle);
                 }
                 State::Silent { .. } | State::Over => {
                     self.input.clear();
@@ -316,7 +340,8 @@ impl Smarthost {
 
     fn command(&mut self, random: &mut Random, now: Ms, line: &str, oracle: &mut Oracle) {
         trace!("smarthost {}: gets {line}", self.contact.place);
-        if self.goes_wrong(random, now) {
+        // What goes wrong with BDAT does so behind its octets.
+        if !line.starts_with("BDAT ") && self.goes_wrong(random, now) {
             return;
         }
         if let State::Login(exchange) = self.state {
@@ -331,8 +356,10 @@ impl Smarthost {
             }
             let pipelining = if self.has_pipelining { "250-PIPELINING\r\n" } else { "" };
             let eight_bit = if self.has_8bit { "250-8BITMIME\r\n" } else { "" };
+            let chunking = if self.has_chunking { "250-CHUNKING\r\n" } else { "" };
             let secure = self.offer(random);
-            let hello = format!("250-smarthost.example\r\n{secure}{pipelining}{eight_bit}250 SIZE 0");
+            let more = format!("{secure}{pipelining}{eight_bit}{chunking}");
+            let hello = format!("250-smarthost.example\r\n{more}250 SIZE 0");
             self.say(random, now, &hello, None);
         } else if line == "STARTTLS" {
             self.starttls(random, now);
@@ -340,7 +367,7 @@ impl Smarthost {
             oracle.login_tried(self.contact.place, self.contact.since, now);
             self.auth(random, now, rest);
         } else if line.starts_with("HELO ") {
-            (self.has_pipelining, self.has_8bit) = (false, false);
+            (self.has_pipelining, self.has_8bit, self.has_chunking) = (false, false, false);
             self.say(random, now, "250 smarthost.example", None);
         } else if let Some(rest) = line.strip_prefix("MAIL FROM:<") {
             self.mail(random, now, rest, oracle);
@@ -349,6 +376,8 @@ impl Smarthost {
             self.rcpt(random, now, path, oracle);
         } else if line == "DATA" {
             self.data(random, now, oracle);
+        } else if let Some(argument) = line.strip_prefix("BDAT ") {
+            self.bdat(random, now, argument);
         } else if line == "RSET" {
             self.reset();
             self.say(random, now, "250 reset", None);

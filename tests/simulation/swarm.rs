@@ -136,6 +136,10 @@ pub(crate) struct Smarthosts {
     pub(crate) no_pipelining: u32,
     /// Connections out of a thousand without 8BITMIME.
     pub(crate) no_8bit: u32,
+    /// Connections out of a thousand with CHUNKING.
+    pub(crate) chunking: u32,
+    /// BDAT commands out of a thousand that are refused as unknown.
+    pub(crate) bad_chunks: u32,
     /// Connections out of a thousand with a limit of recipients.
     pub(crate) recipient_limit: u32,
     /// Look-ups of its name that give no address.
@@ -163,6 +167,10 @@ pub(crate) struct Configured {
     pub(crate) is_pinned: bool,
     /// `auth`; none: there is no login.
     pub(crate) auth: Option<&'static str>,
+    /// `sender.envelope`.
+    pub(crate) envelope: Option<&'static str>,
+    /// `sender.header_from`.
+    pub(crate) header_from: Option<&'static str>,
 }
 
 /// How many smarthosts a run has at most.
@@ -196,7 +204,7 @@ impl Swarm {
     pub(crate) fn new(random: &mut Random) -> Self {
         let is_calm = random.chance(150);
         let faults = if is_calm { Faults::NONE } else { Faults::new(random) };
-        Self {
+        let mut swarm = Self {
             network: Network::new(random),
             faults,
             clients: Clients::new(random),
@@ -208,7 +216,13 @@ impl Swarm {
             refuses_bare_lf: random.chance(200),
             connections: random.pick(&[1, 2]),
             give_up_s: if random.chance(150) { 600 } else { 20 * 86_400 },
+        };
+        // Drawn last, so that a seed keeps all that it drew before there were chunks.
+        for smarthost in &mut swarm.smarthosts {
+            smarthost.chunking = random.pick(&[0, 500, 1000]);
+            smarthost.bad_chunks = if random.chance(200) { 300 } else { 0 };
         }
+        swarm
     }
 }
 
@@ -220,6 +234,8 @@ impl Configured {
             tls: random.pick(&["none", "none", "starttls", "starttls", "implicit"]),
             is_pinned: random.chance(500),
             auth: auth.filter(|_| random.chance(700)),
+            envelope: random.chance(200).then_some(USER),
+            header_from: random.chance(200).then_some(USER),
         }
     }
 
@@ -238,7 +254,11 @@ impl Configured {
             }
         }
         let table = |at: usize| format!("[[smarthost]]\nhost = \"198.51.100.{}\"\n{table}", at + 1);
-        (0..self.count).map(table).collect()
+        let key = |(key, value): (&str, Option<&str>)| {
+            value.map_or_else(String::new, |value| format!("{key} = \"{value}\"\n"))
+        };
+        let sender = [("envelope", self.envelope), ("header_from", self.header_from)].map(key);
+        (0..self.count).map(table).chain(["[sender]\n".to_owned()]).chain(sender).collect()
     }
 }
 
@@ -330,6 +350,8 @@ impl Smarthosts {
         garbage: 0,
         no_pipelining: 0,
         no_8bit: 0,
+        chunking: 0,
+        bad_chunks: 0,
         recipient_limit: 0,
         names: 0,
         starttls: 0,
@@ -353,6 +375,8 @@ impl Smarthosts {
             garbage: random.weight(30),
             no_pipelining: random.weight(1000),
             no_8bit: if random.chance(100) { 300 } else { 0 },
+            chunking: 0,
+            bad_chunks: 0,
             recipient_limit: random.weight(600),
             names: random.weight(300),
             starttls: random.weight(200),

@@ -50,6 +50,8 @@ use faults::Crash;
 const IDLE_TURNS_MAX: u32 = 20;
 /// Steps in which all must come to rest when the faults have stopped.
 const DRAIN_STEPS_MAX: u64 = 60_000;
+/// And the time: the longest waits of a message, of a route and of a login, and a few more of a notice.
+const DRAIN_MS_MAX: Ms = 6 * 3_600_000;
 /// A wall clock that nobody has set shows less.
 const RELEASED_UNIX_S: u64 = 1_795_478_400;
 
@@ -139,6 +141,8 @@ impl World {
         };
         world.oracle.give_up_ms = swarm.give_up_s * 1000;
         world.oracle.refuses_bare_lf = swarm.refuses_bare_lf;
+        world.oracle.envelope = swarm.configured.envelope;
+        world.oracle.header_from = swarm.configured.header_from;
         world.oracle.may_lack_8bit = swarm.smarthosts.iter().any(|habits| habits.no_8bit + habits.hello > 0);
         world.start();
         world
@@ -188,7 +192,7 @@ impl World {
         let steps = self.figures.steps;
         while !self.is_at_rest() {
             self.step();
-            if self.figures.steps - steps > DRAIN_STEPS_MAX {
+            if self.figures.steps - steps > DRAIN_STEPS_MAX || self.now - now > DRAIN_MS_MAX {
                 let balance = self.relay.as_ref().map(|relay| relay.spool().balance());
                 panic!(
                     "STUCK: {} clients, {} smarthosts, live {:?}, {balance:?}",

@@ -29,6 +29,8 @@ pub(super) enum Mode {
     Retry,
     /// There is no alias database to make (`-bi`).
     Aliases,
+    /// Say how to call it.
+    Help,
 }
 
 /// The command line.
@@ -74,6 +76,7 @@ impl Options {
             match octets {
                 _ if is_over => options.recipients.push(argument.into_vec()),
                 b"--" => is_over = true,
+                b"--help" => options.mode = Mode::Help,
                 [b'-', letters @ ..] if !letters.is_empty() => {
                     if !options.recipients.is_empty() {
                         let what = format_args!(

@@ -14,7 +14,7 @@ impl Oracle {
     /// A smarthost says "later" to a message, or to one recipient of it.
     pub(crate) fn said_later(&mut self, at: Option<usize>, recipient: Option<usize>) {
         let Some(at) = at else {
-            self.may_null_expire = true;
+            self.may_any_expire = true;
             return;
         };
         let recipients = self.submissions[at].recipients.iter_mut().enumerate();
@@ -46,7 +46,8 @@ impl Oracle {
     pub(super) fn may_fail_unrefused(&self, at: usize, recipient: &Recipient, now: Ms) -> bool {
         let submission = &self.submissions[at];
         let age = now.saturating_sub(submission.ended_at);
-        let may_expire = recipient.may_expire || self.may_null_expire && mail::reverse_path(at).is_empty();
+        let is_any = self.envelope.is_some() || mail::reverse_path(at).is_empty();
+        let may_expire = recipient.may_expire || self.may_any_expire && is_any;
         submission.mail.is_8bit && self.may_lack_8bit
             || age >= self.give_up_ms && may_expire
             || age >= HOLD_MS

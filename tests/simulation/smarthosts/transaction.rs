@@ -133,21 +133,61 @@ impl Smarthost {
         is_void: bool,
         oracle: &mut Oracle,
     ) {
-        let data = &unstuffed(data);
+        self.take_or_refuse(random, now, &unstuffed(data), is_void, oracle);
+    }
+
+    pub(super) fn bdat(&mut self, random: &mut Random, now: Ms, argument: &str) {
+        assert!(self.has_chunking, "PROTOCOL: BDAT, though it is not offered");
+        let octets = argument.strip_suffix(" LAST").expect("PROTOCOL: a chunk that is not the last");
+        let octets = octets.parse().expect("PROTOCOL: BDAT without octets");
+        assert!(self.has_pipelining || !self.recipients.is_empty(), "PROTOCOL: BDAT for nobody");
+        if random.chance(self.habits.bad_chunks) {
+            let unknown = random.pick(&["500 5.5.2 what?", "502 5.5.1 no such command", "503 5.5.1 no"]);
+            self.say(random, now, unknown, None);
+            self.state = State::Over;
+            return;
+        }
+        self.state = State::Chunk { octets };
+    }
+
+    /// A whole message came in a chunk. One that is refused leaves its transaction open.
+    pub(super) fn chunk(&mut self, random: &mut Random, now: Ms, data: &[u8], oracle: &mut Oracle) {
+        if self.recipients.is_empty() {
+            let refusal = random.pick(&["554 5.5.1 no valid recipients", "503 5.5.1 no transaction"]);
+            return self.say(random, now, refusal, None);
+        }
+        let text = String::from_utf8_lossy(data).replace("\r\n", "");
+        assert!(!text.contains(['\r', '\n']), "OCTETS: a bare CR or LF in a chunk");
+        let path = self.reverse_path.clone();
+        if !self.take_or_refuse(random, now, data, false, oracle) {
+            self.reverse_path = path;
+        }
+    }
+
+    /// All of a message has come: true when it is taken.
+    fn take_or_refuse(
+        &mut self,
+        random: &mut Random,
+        now: Ms,
+        data: &[u8],
+        is_void: bool,
+        oracle: &mut Oracle,
+    ) -> bool {
         let declared = self.declared;
         let reverse_path = self.reverse_path.clone().expect("DATA was taken in a transaction");
         if is_void {
             assert!(data.is_empty(), "PROTOCOL: mail data for nobody");
             self.reset();
-            return self.say(random, now, "554 5.5.1 no valid recipients", None);
+            self.say(random, now, "554 5.5.1 no valid recipients", None);
+            return false;
         }
         if random.chance(self.habits.drops_behind_dot / 2) {
             trace!("smarthost: drops the message");
             self.state = State::Over;
-            return;
+            return false;
         }
         if self.goes_wrong(random, now) {
-            return;
+            return false;
         }
         if random.chance(self.habits.transient[MESSAGE]) {
             let told = self.submission().map(Told::Deferred);
@@ -155,12 +195,14 @@ impl Smarthost {
                 oracle.said_later(Some(at), None);
             }
             self.reset();
-            return self.say(random, now, "451 4.3.0 later", told);
+            self.say(random, now, "451 4.3.0 later", told);
+            return false;
         }
         if random.chance(self.habits.permanent[MESSAGE]) {
             let told = self.refused(oracle);
             self.reset();
-            return self.say(random, now, "554 5.6.0 spam", told);
+            self.say(random, now, "554 5.6.0 spam", told);
+            return false;
         }
         let size = declared.unwrap_or(data.len() as u64);
         assert_eq!(size, data.len() as u64, "PROTOCOL: SIZE and octets");
@@ -176,9 +218,10 @@ impl Smarthost {
         self.reset();
         if random.chance(self.habits.drops_behind_dot / 2) {
             self.state = State::Over;
-            return;
+            return true;
         }
         self.say(random, now, "250 2.0.0 taken", told);
+        true
     }
 }
 
