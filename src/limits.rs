@@ -7,7 +7,7 @@
 //! What one item costs ([`RECEIVER_SLOT_OCTETS`] and its like) is a ceiling, set here because the types live
 //! on floors above; each of them asserts beside its definition that it stays below. So the sums are the same
 //! on every target, whatever its pointers cost. TLS is not in them: its library allocates, for at most
-//! [`TLS_CONNECTIONS`] connections.
+//! [`TLS_CONNECTIONS`] connections; a client's takes [`TLS_CLIENT_OCTETS_MAX`] at most, which a test holds.
 
 /// What `build.rs` wrote for this board.
 mod board {
@@ -76,8 +76,8 @@ pub const RECEIVER_SESSION_OCTETS: usize = RECEIVER_SLOT_OCTETS + INPUT_OCTETS +
 /// Octets that a receiver session may cost on any board.
 pub const RECEIVER_SESSION_OCTETS_MAX: usize = 8192;
 /// Octets of a sender connection's slot without its buffers, its block and its recipients' states, at most.
-pub const SENDER_SLOT_OCTETS: usize = 4096;
-/// Octets of one recipient's state while its message is relayed.
+pub const SENDER_SLOT_OCTETS: usize = 6144;
+/// Octets of one recipient's state while its message is relayed; a connection may have two under way.
 pub const RECIPIENT_STATE_OCTETS: usize = 3;
 /// Blocks that the spool works in beside those of its drafts and readers.
 pub const SPOOL_WORKING_BLOCKS: usize = 1;
@@ -111,6 +111,8 @@ pub const LEDGER_CLIENTS: usize = {
     let clients = 8 + 2 * RECEIVER_SESSIONS;
     if clients > u8::MAX as usize { u8::MAX as usize } else { clients }
 };
+/// Octets from the heap of one client's TLS, at most, the handshake's largest message included.
+pub const TLS_CLIENT_OCTETS_MAX: usize = 128 * 1024;
 /// Octets of what is remembered of one client, at most.
 pub const LEDGER_CLIENT_OCTETS: usize = 104;
 
@@ -124,7 +126,7 @@ pub const RESERVED: &[(&str, usize, usize)] = &[
     ("sender input buffers", SENDER_CONNECTIONS, SENDER_INPUT_OCTETS),
     ("sender output buffers", SENDER_CONNECTIONS, SENDER_OUTPUT_OCTETS),
     ("readers' blocks", SENDER_CONNECTIONS, BLOCK_OCTETS),
-    ("recipients' states", SENDER_CONNECTIONS * RECIPIENTS, RECIPIENT_STATE_OCTETS),
+    ("recipients' states", 2 * SENDER_CONNECTIONS * RECIPIENTS, RECIPIENT_STATE_OCTETS),
     ("spool's working blocks", SPOOL_WORKING_BLOCKS, BLOCK_OCTETS),
     ("spool's next-block map", SPOOL_BLOCKS, NEXT_BLOCK_OCTETS),
     ("spool's bits of a block", BLOCK_BITS, SPOOL_BLOCKS.div_ceil(8)),
@@ -179,7 +181,8 @@ impl core::fmt::Display for Table {
             writeln!(f, "  {what:<24} {count:>9} x {octets:>6} {:>10}", count * octets)?;
         }
         writeln!(f, "  in all {STATIC_OCTETS:>47}")?;
-        writeln!(f, "one receiver session {RECEIVER_SESSION_OCTETS:>35}")
+        writeln!(f, "one receiver session {RECEIVER_SESSION_OCTETS:>35}")?;
+        writeln!(f, "its TLS, from the heap, at most {TLS_CLIENT_OCTETS_MAX:>24}")
     }
 }
 

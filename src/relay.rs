@@ -311,7 +311,7 @@ impl<D: Device> Relay<D> {
             let refused = receiver.session.committed(now, &self.config, &mut output, &mut self.spool);
             let ledger = &mut self.admission.ledger;
             match refused {
-                None => ledger.took(receiver.session.place(), now.instant),
+                None => ledger.took(receiver.session.place(), now.instant, receiver.session.is_tls()),
                 Some(reason) => ledger.refused(receiver.session.place(), now.instant, 1, reason),
             }
             self.touch(Connection::Receiver(at));

@@ -195,6 +195,68 @@ fn refused_null_reverse_path() {
     world.expect_empty();
 }
 
+/// U8-c, B-3464-b (RFC 6533): an address beyond ASCII is told in ASCII, and for people as it is; a notice
+/// goes to such an address where the smarthost offers SMTPUTF8, else to `admin`.
+#[test]
+fn addresses_beyond_ascii() {
+    const REFUSED: &[(&str, &str)] = &[("RCPT TO:<\u{e4}+b@x.example>", "550 5.1.1 no such user")];
+    for (extensions, from, mail, told, code) in [
+        (
+            vec!["PIPELINING", "8BITMIME", "SMTPUTF8"],
+            "ups@example.com",
+            "<> BODY=8BITMIME",
+            "<ups@example.com>",
+            "smtp; 550 5.1.1 no such user",
+        ),
+        (
+            vec!["PIPELINING", "8BITMIME", "SMTPUTF8"],
+            "\u{f6}@example.com",
+            "<> BODY=8BITMIME SMTPUTF8",
+            "<\u{f6}@example.com>",
+            "smtp; 550 5.1.1 no such user",
+        ),
+        (
+            vec!["8BITMIME"],
+            "\u{f6}@example.com",
+            "<> BODY=8BITMIME",
+            "<admin@example.com>",
+            "x-postern; 5.6.7 the smarthost does not offer SMTPUTF8",
+        ),
+        (
+            vec![],
+            "ups@example.com",
+            "<>",
+            "<ups@example.com>",
+            "x-postern; 5.6.7 the smarthost does not offer SMTPUTF8",
+        ),
+    ] {
+        let mut world = World::new(refusing(REFUSED));
+        world.extensions.clone_from(&extensions);
+        world.alert(&format!("<{from}> SMTPUTF8"), &["<\u{e4}+b@x.example>"]);
+        world.run();
+        assert_eq!(to(&world), [told], "{extensions:?}");
+        assert_eq!(world.arrived[0].mail, mail);
+        let notice = Notice::of(&world.arrived[0]);
+        assert!(notice.header.contains(&format!("To: {told}\r\n")), "{}", notice.header);
+        assert_eq!(notice.field(1, "Final-Recipient"), Some("utf-8; \\x{E4}\\x{2B}b@x.example"));
+        assert_eq!(notice.field(1, "Diagnostic-Code"), Some(code));
+        let shown =
+            if extensions.is_empty() { "<\\x{E4}\\x{2B}b@x.example>" } else { "<\u{e4}+b@x.example>" };
+        assert!(notice.text.contains(shown), "{}", notice.text);
+        world.expect_empty();
+    }
+    // One so long that its other form would be too long is told with question marks.
+    let long = format!("{}@{}.example", "\u{e4}".repeat(32), "\u{e4}.".repeat(50).trim_end_matches('.'));
+    let mut world = World::new(refusing(&[("RCPT TO:<\u{e4}", "550 no")]));
+    world.extensions = vec!["8BITMIME", "SMTPUTF8"];
+    world.alert("<ups@example.com> SMTPUTF8", &[&format!("<{long}>")]);
+    world.run();
+    let notice = Notice::of(&world.arrived[0]);
+    let told: String =
+        long.bytes().map(|octet| if octet.is_ascii() { char::from(octet) } else { '?' }).collect();
+    assert_eq!(notice.field(1, "Final-Recipient"), Some(format!("utf-8; {told}").as_str()));
+}
+
 /// A smarthost that knows one sender only, as SES with one verified address: with its address as
 /// `sender.envelope` and `sender.header_from` the first alert of a camera leaves, and the notice, too.
 #[test]

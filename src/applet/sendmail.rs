@@ -21,7 +21,7 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use self::direct::Direct;
@@ -36,8 +36,9 @@ use crate::smtp::address_list::AddressList;
 use crate::smtp::path::is_domain;
 use crate::spool::OpenError;
 
-/// Where the relay listens, if no configuration can be read that says something else.
-const SUBMIT_PATH_DEFAULT: &str = "/run/postern/submit.sock";
+/// Where the relay listens, if no configuration can be read that says something else: the default, and where
+/// OpenWrt has its like.
+const SUBMIT_PATHS_DEFAULT: [&str; 2] = ["/run/postern/submit.sock", "/var/run/postern/submit.sock"];
 /// How long the relay may take for a reply (RFC 5321 4.5.3.2).
 const REPLY_TIMEOUT: Duration = Duration::from_secs(300);
 /// How often a busy relay is asked, and a spool that another one has just now.
@@ -79,8 +80,10 @@ impl Settings {
         if options.config.is_none() && File::open(path).is_err_and(is_out_of_reach) {
             let name = system_name();
             let hostname = if is_domain(name.as_bytes()) { name } else { "localhost".to_owned() };
+            let is_there = |path: &&str| Path::new(path).exists();
+            let submit_path = SUBMIT_PATHS_DEFAULT.into_iter().find(is_there);
             return Ok(Self {
-                submit_path: SUBMIT_PATH_DEFAULT.into(),
+                submit_path: submit_path.unwrap_or(SUBMIT_PATHS_DEFAULT[0]).into(),
                 domain: hostname.clone(),
                 hostname,
                 message_octets_max: limits::MESSAGE_OCTETS,
@@ -185,6 +188,7 @@ fn hand_in(settings: &Settings, envelope: &Envelope, message: &mut Message) -> R
                 let line = format!("{reason}; the message may have been taken all the same");
                 return Err(Failure { code: EXIT_TRY_LATER, line });
             }
+            Err(Stop::Silent(line)) => return Err(Failure { code: EXIT_TRY_LATER, line }),
             Err(Stop::TryAgain(reason)) => reason,
         };
     }
@@ -248,6 +252,6 @@ mod tests {
     fn who_may_not_read_the_configuration_finds_the_relay_all_the_same() {
         let text = "[smarthost]\nhost = \"192.0.2.25\"\ntls = \"none\"\n";
         let config = Config::parse(text, "postern.toml".as_ref(), "relay.example").unwrap();
-        assert_eq!(config.submit.path.as_os_str(), SUBMIT_PATH_DEFAULT);
+        assert_eq!(config.submit.path.as_os_str(), SUBMIT_PATHS_DEFAULT[0]);
     }
 }

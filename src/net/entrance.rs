@@ -10,6 +10,7 @@ use mio::net::{TcpListener, UnixStream};
 use mio::{Interest, Registry, Token};
 
 use super::listener::{self, LISTENERS_MAX};
+use super::privileges::Identity;
 use super::socket_file::SocketFile;
 use super::wire::Wire;
 use super::{StartError, on_link};
@@ -105,6 +106,13 @@ impl Entrance {
     /// The kernel doesn't tell.
     pub(super) fn addresses(&self) -> Result<Vec<SocketAddr>, Error> {
         self.listeners.iter().map(|listening| listening.socket.local_addr()).collect()
+    }
+
+    /// The sockets' folder is made the one's whom the process becomes.
+    pub(super) fn hand_over(&self, identity: &Identity) {
+        if let Some(submission) = &self.submission {
+            submission.socket.hand_over(identity.uid, identity.gid);
+        }
     }
 
     /// A client stands before the socket in that place.

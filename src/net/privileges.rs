@@ -29,8 +29,8 @@ const GROUPS_MAX: usize = 32;
 /// A user as the kernel knows one.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Identity {
-    uid: u32,
-    gid: u32,
+    pub(super) uid: u32,
+    pub(super) gid: u32,
     groups: heapless::Vec<u32, GROUPS_MAX>,
 }
 

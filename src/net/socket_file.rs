@@ -19,6 +19,8 @@ pub(super) struct SocketFile {
     path: PathBuf,
     /// Device and inode.
     place: (u64, u64),
+    /// The folder was made for it.
+    has_made_folder: bool,
 }
 
 impl SocketFile {
@@ -28,10 +30,14 @@ impl SocketFile {
     /// `AddrInUse`: another process listens there; `AlreadyExists`: it is a file of another kind; or the
     /// folder can't be had.
     pub(super) fn open(path: &Path, mode: u32) -> Result<Self, Error> {
+        let mut has_made_folder = false;
         if let Some(folder) = path.parent() {
             match DirBuilder::new().mode(0o755).create(folder) {
                 // The process's own mask keeps others out.
-                Ok(()) => std::fs::set_permissions(folder, Permissions::from_mode(0o755))?,
+                Ok(()) => {
+                    std::fs::set_permissions(folder, Permissions::from_mode(0o755))?;
+                    has_made_folder = true;
+                }
                 Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error),
                 Err(_) => {}
             }
@@ -45,9 +51,20 @@ impl SocketFile {
         };
         listener.set_nonblocking(true)?;
         let place = place_of(&path.symlink_metadata()?);
-        let socket = Self { listener: UnixListener::from_std(listener), path: path.to_path_buf(), place };
+        let listener = UnixListener::from_std(listener);
+        let socket = Self { listener, path: path.to_path_buf(), place, has_made_folder };
         std::fs::set_permissions(path, Permissions::from_mode(mode))?;
         Ok(socket)
+    }
+}
+
+impl SocketFile {
+    /// Gives a folder that was made for the socket to the one who will have to remove that; one that was
+    /// there stays whose it is. Who can't be given it leaves the name behind, which is no harm.
+    pub(super) fn hand_over(&self, uid: u32, gid: u32) {
+        if let Some(folder) = self.path.parent().filter(|_| self.has_made_folder) {
+            let _ = std::os::unix::fs::chown(folder, Some(uid), Some(gid));
+        }
     }
 }
 

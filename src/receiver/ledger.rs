@@ -42,6 +42,8 @@ pub struct Client {
     refusals: u32,
     /// The last of them.
     refusal: Option<&'static str>,
+    /// Its last message came over TLS.
+    has_tls: bool,
 }
 
 /// All clients.
@@ -73,6 +75,7 @@ impl Client {
         taken: 0,
         refusals: 0,
         refusal: None,
+        has_tls: false,
     };
 
     /// Who it is.
@@ -93,6 +96,11 @@ impl Client {
     /// Messages taken from it.
     pub fn taken(&self) -> u32 {
         self.taken
+    }
+
+    /// True when its last message came over TLS.
+    pub fn has_tls(&self) -> bool {
+        self.has_tls
     }
 
     /// How often it got a 4yz or 5yz, and the last one.
@@ -197,10 +205,11 @@ impl Ledger {
         }
     }
 
-    /// A message of the client was taken.
-    pub fn took(&mut self, place: Place, now: Instant) {
+    /// A message of the client was taken, over TLS or not.
+    pub fn took(&mut self, place: Place, now: Instant, is_tls: bool) {
         if let Some(client) = self.client(place) {
             client.taken = client.taken.saturating_add(1);
+            client.has_tls = is_tls;
             client.seen = now;
         }
     }
@@ -285,7 +294,7 @@ mod tests {
         for _ in 0..3 {
             ledger.met(place, quirks);
         }
-        ledger.took(place, Instant(5));
+        ledger.took(place, Instant(5), true);
         ledger.refused(place, Instant(6), 2, "550 5.7.1 no");
         ledger.refused(Place::default(), Instant(6), 1, "550 5.7.1 no");
         let client = ledger.clients().next().unwrap();
@@ -293,6 +302,7 @@ mod tests {
             (client.taken(), client.refusals(), client.seen()),
             (1, (2, Some("550 5.7.1 no")), Instant(6))
         );
+        assert!(client.has_tls());
         assert_eq!(ledger.refusals(), 3);
         assert_eq!((client.origin(), client.quirks().collect()), (origin(1), vec![(Quirk::BareLf, 3)]));
         ledger.met(Place::default(), quirks);

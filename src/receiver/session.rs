@@ -267,6 +267,11 @@ impl Session {
         self.peer.origin
     }
 
+    /// True when TLS stands.
+    pub fn is_tls(&self) -> bool {
+        self.is_tls
+    }
+
     /// True when the client has sent a message and not said QUIT.
     pub fn lacks_quit(&self) -> bool {
         self.has_sent && !matches!(self.state, State::Closing)

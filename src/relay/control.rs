@@ -34,11 +34,9 @@ use text::Messages;
 /// Octets of the longest request with its LF, and of the input buffer.
 pub const REQUEST_OCTETS_MAX: usize = 64;
 /// Octets of the output buffer.
-pub const ANSWER_OCTETS: usize = 4096;
+pub const ANSWER_OCTETS: usize = 8192;
 /// Octets of the largest piece with its digits. The foreign octets of one piece, escaped, and some.
 const PIECE_OCTETS_MAX: usize = 3584;
-/// Messages that are removed at once when all are.
-const REMOVED_AT_ONCE: usize = 16;
 /// How long a removal may take to be durable.
 const DURABLE_WITHIN: Duration = Duration::from_s(10);
 
@@ -284,12 +282,13 @@ impl Control {
         output: &mut Buffer,
         relay: &mut Relay<D>,
     ) {
-        for _ in 0..REMOVED_AT_ONCE {
-            let Some(listed) = relay.spool.next_listed(removing.last, removing.before) else {
-                let until = now.instant + DURABLE_WITHIN;
-                self.stage = Stage::Committing { removed: Removed::All(removing), until };
-                return;
-            };
+        let batch = relay.spool.list(removing.last, removing.before);
+        if batch.is_empty() {
+            let until = now.instant + DURABLE_WITHIN;
+            self.stage = Stage::Committing { removed: Removed::All(removing), until };
+            return;
+        }
+        for listed in batch {
             removing.last = Some(listed);
             match relay.remove_listed(listed) {
                 Removal::Removed => removing.removed += 1,

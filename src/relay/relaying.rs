@@ -63,14 +63,20 @@ impl<D: Device> Relay<D> {
     /// its sender, and is not relayed again, until it can.
     pub(super) fn record_results(&mut self, now: &Now) {
         for at in 0..SENDER_CONNECTIONS {
-            let Some(message) = self.senders[at].session.attempt().map(|attempt| attempt.message) else {
-                continue;
-            };
-            if self.record_result(now, at).is_ok() {
-                self.senders[at].session.recorded();
-                self.remove_as_asked(message);
-            }
+            self.record_results_of(now, at);
         }
+    }
+
+    /// The same for one sender, which may have two; false when the spool can't take one.
+    fn record_results_of(&mut self, now: &Now, at: usize) -> bool {
+        while let Some(message) = self.senders[at].session.attempt().map(|attempt| attempt.message) {
+            if self.record_result(now, at).is_err() {
+                return false;
+            }
+            self.senders[at].session.recorded();
+            self.remove_as_asked(message);
+        }
+        true
     }
 
     fn record_result(&mut self, now: &Now, at: usize) -> Result<(), Refusal> {
@@ -135,7 +141,7 @@ impl<D: Device> Relay<D> {
         Ok(())
     }
 
-    /// Gives each ready session the next message that is due.
+    /// Gives each session that may begin one the next message that is due.
     pub(super) fn begin_messages(&mut self, now: &Now) {
         if self.is_draining {
             self.quit_ready_senders(now);
@@ -146,7 +152,7 @@ impl<D: Device> Relay<D> {
         for at in 0..SENDER_CONNECTIONS {
             while self.senders[at].stage == Stage::Open
                 && self.senders[at].closing == Closing::No
-                && self.senders[at].session.is_ready()
+                && self.senders[at].session.may_begin()
             {
                 let tick = self.spool.tick(now.instant);
                 if self.queue.is_ready(tick) && self.makes_way(now, at) {
@@ -175,13 +181,9 @@ impl<D: Device> Relay<D> {
                 }
                 self.advance_sender(now, at);
                 self.touch(Connection::Sender(at));
-                if self.senders[at].session.attempt().is_some() {
-                    // It was decided without a word to the smarthost.
-                    if self.record_result(now, at).is_err() {
-                        break;
-                    }
-                    self.senders[at].session.recorded();
-                    self.remove_as_asked(message);
+                // It may have been decided without a word to the smarthost.
+                if !self.record_results_of(now, at) {
+                    break;
                 }
             }
         }

@@ -231,7 +231,10 @@ impl<D: Device> Relay<D> {
         if !self.routes[..sender.smarthost].iter().any(is_better) {
             return false;
         }
-        self.quit_sender(now, at);
+        // One that awaits a verdict still waits for that first.
+        if sender.session.is_ready() {
+            self.quit_sender(now, at);
+        }
         true
     }
 

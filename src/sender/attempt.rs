@@ -186,7 +186,7 @@ impl Record {
         }
     }
 
-    /// True while recipients may still be settled.
+    /// True between the begin and the end of an attempt.
     pub(super) fn is_under_way(&self) -> bool {
         self.stage == Stage::UnderWay
     }

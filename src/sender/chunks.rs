@@ -106,7 +106,9 @@ impl Session {
     pub(super) fn judge_chunks(&mut self, fault: Fault) {
         let is_before =
             matches!(self.state, State::Transaction(transaction) if transaction.is_chunk_awaited());
-        if !is_before && !matches!(self.state, State::Verdict { is_chunk: true, .. }) {
+        let is_verdict = matches!(self.state, State::Verdict { is_chunk: true, .. });
+        let is_previous = self.previous.is_under_way() && self.is_previous_chunk;
+        if !is_before && !is_verdict && !is_previous {
             return;
         }
         if fault.is_told_by_reply() {

@@ -68,7 +68,7 @@ impl Session {
             self.arm(now);
             Next::Continue
         } else {
-            self.record.finish(Ending::RouteFault(Fault::Lost));
+            self.finish(Ending::RouteFault(Fault::Lost));
             self.leave(output);
             Next::Close
         }
@@ -78,12 +78,23 @@ impl Session {
         self.judge_chunks(fault);
         self.fault = Some(fault);
         self.fault_reply = fault.is_told_by_reply().then(|| kept(self.replies.code(), self.replies.text()));
-        if self.fault_reply.is_some() && self.record.is_under_way() {
-            self.record.defer_rest(self.replies.code(), self.replies.text());
-            self.record.finish(Ending::Held(fault));
-        } else {
-            self.record.finish(Ending::RouteFault(fault));
+        if self.fault_reply.is_some() {
+            let (code, text) = (self.replies.code(), self.replies.text());
+            let answered =
+                if self.previous.is_under_way() { &mut self.previous } else { &mut self.record };
+            if answered.is_under_way() {
+                answered.defer_rest(code, text);
+                answered.finish(Ending::Held(fault));
+            }
         }
+        self.finish(Ending::RouteFault(fault));
+    }
+
+    /// The message under way has ended so, and with it the one before whose verdict was awaited.
+    fn finish(&mut self, ending: Ending) {
+        self.record.finish(ending);
+        let is_fault = matches!(ending, Ending::RouteFault(_));
+        self.previous.finish(if is_fault { ending } else { Ending::RouteFault(Fault::Lost) });
     }
 
     pub(super) fn stop(&mut self, stop: Stop, now: &Now, output: &mut Buffer<'_>) -> Next {
@@ -91,13 +102,14 @@ impl Session {
             // Nothing that comes behind QUIT matters.
             Stop::Fault(_) if matches!(self.state, State::Quit) => {}
             Stop::Fault(fault) => self.fail(fault),
-            Stop::Damaged => self.record.finish(Ending::Damaged),
-            Stop::RefusedEarly => self.record.finish(Ending::Tried),
+            Stop::Damaged => self.finish(Ending::Damaged),
+            Stop::RefusedEarly => self.finish(Ending::Tried),
             // It was not taken, so that nothing speaks against another try at once, behind DATA.
             Stop::NoChunks => {
                 self.chunks[self.smarthost] = Chunks::Refused;
                 self.record.has_sent_mail_data = false;
-                self.record.finish(Ending::RouteFault(Fault::Protocol));
+                self.previous.has_sent_mail_data = false;
+                self.finish(Ending::RouteFault(Fault::Protocol));
             }
             Stop::Farewell => {}
         }
@@ -119,6 +131,7 @@ impl Session {
             // What isn't sent yet of the mail data must not arrive: its end would be an order to deliver.
             State::MailData(_) => output.clear(),
             State::Verdict { .. } if !output.is_empty() => output.clear(),
+            _ if self.previous.is_under_way() && !output.is_empty() => output.clear(),
             State::Transaction(transaction) if transaction.is_in_chunk() => output.clear(),
             State::Transaction(transaction) if transaction.is_chunk_awaited() && !output.is_empty() => {
                 output.clear();

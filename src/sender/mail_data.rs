@@ -195,6 +195,21 @@ impl Session {
         code: u16,
         severity: Severity,
     ) -> Result<(), Stop> {
+        self.judge(is_void, is_chunk, code, severity)?;
+        self.is_reset_owed = is_chunk && severity != Severity::Completion;
+        self.conclude();
+        Ok(())
+    }
+
+    /// Settles the accepted recipients. (What becomes of a transaction whose chunk was refused is not said,
+    /// RFC 3030 2: RSET is owed then.)
+    pub(super) fn judge(
+        &mut self,
+        is_void: bool,
+        is_chunk: bool,
+        code: u16,
+        severity: Severity,
+    ) -> Result<(), Stop> {
         match severity {
             Severity::Intermediate => return Err(Stop::Fault(Fault::Protocol)),
             // Whatever the smarthost makes of no message to nobody: the recipients were refused before.
@@ -206,9 +221,6 @@ impl Session {
         if is_chunk && !is_void {
             self.chunks[self.smarthost] = Chunks::Judged;
         }
-        // What becomes of a transaction whose chunk was refused is not said (RFC 3030 2).
-        self.is_reset_owed = is_chunk && severity != Severity::Completion;
-        self.conclude();
         Ok(())
     }
 

@@ -17,6 +17,7 @@ mod pacing;
 mod reason;
 mod report;
 mod rewriting;
+mod riding;
 mod route;
 mod session;
 mod tls;

@@ -7,8 +7,8 @@
 //! message; how it is laid out stands in `report.rs`.
 use super::attempt::Fate;
 use super::report::{HeaderSection, MessageIdField, PIECE_OCTETS_MAX, Report, Step};
-use super::session::{Session, State, Stop};
-use super::transaction::{Transaction, is_sendable};
+use super::session::{Session, Stop};
+use super::transaction::is_sendable;
 use super::{Ending, reason};
 use crate::buffer::Buffer;
 use crate::config::Config;
@@ -48,6 +48,8 @@ pub(super) struct Notice {
     unix_s: u64,
     /// One of the recipients failed; else all were relayed.
     is_of_failure: bool,
+    /// One of the recipients has an address beyond ASCII.
+    has_utf8: bool,
 }
 
 impl Notice {
@@ -57,6 +59,7 @@ impl Notice {
         may_have_reverse_path: false,
         unix_s: 0,
         is_of_failure: false,
+        has_utf8: false,
     };
 }
 
@@ -69,7 +72,7 @@ impl Session {
         now: &Now,
         spool: &mut Store<D>,
     ) -> Result<Subject<'_>, Damage> {
-        assert!(self.is_ready());
+        self.make_place();
         self.envelope = self.mail.open(spool, message)?;
         self.date_arrival(message, now, spool);
         self.record.begin(message, &spool.facts(message), Some(Fate::Waiting), spool)?;
@@ -84,6 +87,7 @@ impl Session {
                     recipients += u16::from(is_told);
                     let (state, _) = self.record.fate_of(index);
                     self.notice.is_of_failure |= is_told && state != RecipientState::Relayed;
+                    self.notice.has_utf8 |= is_told && !recipient.forward_path.is_ascii();
                     index += 1;
                 }
                 Err(damage) => {
@@ -101,14 +105,17 @@ impl Session {
         self.notice.may_have_reverse_path = !reverse_path(config).is_empty();
         self.notice.unix_s = now.wall.unix_s;
         self.recipients_max = 1;
-        if !is_sendable(self.addressee(config), false) {
+        let has_smtputf8 = self.extensions.smtputf8;
+        if !is_sendable(self.addressee(config), has_smtputf8) && config.admin.is_some() {
+            self.notice.to = Addressee::Admin;
+        }
+        if !is_sendable(self.addressee(config), has_smtputf8) {
             let (code, text) = reason::FORWARD_PATH;
             self.record.fail_rest(code, text);
             self.record.finish(Ending::Tried);
             return;
         }
-        self.state = State::Transaction(Transaction::first(self.is_reset_owed));
-        self.arm(now);
+        self.start(now);
     }
 
     /// The notice that was opened is not to be sent.
@@ -142,6 +149,9 @@ impl Session {
         output.append(b">");
         if self.extensions.eight_bit_mime {
             output.append(b" BODY=8BITMIME");
+        }
+        if !self.addressee(config).is_ascii() {
+            output.append(b" SMTPUTF8");
         }
         output.append(b"\r\n");
     }
@@ -252,6 +262,7 @@ impl Session {
             to: self.addressee(config),
             unix_s: self.notice.unix_s,
             is_8bit: self.extensions.eight_bit_mime,
+            has_utf8: self.notice.has_utf8,
             is_of_failure: self.notice.is_of_failure,
         }
     }

@@ -1,6 +1,8 @@
 //! How a notice is laid out: multipart/report (RFC 6522) of a text, the delivery status (RFC 3464), and the
 //! header section of the message.
 //!
+//! An address beyond ASCII is told in the form of RFC 6533, which is ASCII.
+//!
 //! Octets that a peer chose can't open a line, a field or a part: its replies and addresses are cut into
 //! words of printable ASCII behind a name of ours, and a returned line that starts with a hyphen is indented,
 //! so that none is a boundary. Lines that are made here are folded at [`COLUMNS`] where there is a space, and
@@ -24,6 +26,8 @@ const COLUMNS: usize = 78;
 const RETURNED_LINE_OCTETS_MAX: u16 = 900;
 /// Octets of the header section that are returned.
 const HEADER_SECTION_OCTETS_MAX: u32 = 16 * 1024;
+/// Octets of an address in ASCII.
+const ADDRESS_OCTETS_MAX: usize = 500;
 /// Octets of a Message-ID that is referred to.
 const MESSAGE_ID_OCTETS_MAX: usize = 200;
 /// Octets of a returned field's name beyond which a line is taken for text.
@@ -63,6 +67,8 @@ pub(super) struct Report<'a> {
     pub(super) unix_s: u64,
     /// The smarthost takes octets above 127.
     pub(super) is_8bit: bool,
+    /// A recipient that is told of has an address beyond ASCII.
+    pub(super) has_utf8: bool,
     /// A recipient failed; else all were relayed.
     pub(super) is_of_failure: bool,
 }
@@ -70,7 +76,7 @@ pub(super) struct Report<'a> {
 impl Report<'_> {
     pub(super) fn write_header(&self, original: &MessageIdField, output: &mut Buffer<'_>) {
         let hostname = &self.config.hostname;
-        let mut lines = Lines { output, column: 0, fold: "\r\n " };
+        let mut lines = Lines { output, column: 0, fold: "\r\n ", is_utf8_kept: false };
         lines.begin("From:");
         lines.words(b"Mail relay");
         match &self.config.sender_header_from {
@@ -79,7 +85,10 @@ impl Report<'_> {
         }
         lines.end();
         lines.begin("To:");
+        // An address beyond ASCII is written to with SMTPUTF8 only.
+        lines.is_utf8_kept = true;
         lines.around("<", self.to.iter().copied(), ">");
+        lines.is_utf8_kept = false;
         lines.end();
         lines.begin("Subject:");
         lines.words(if self.is_of_failure { b"Undelivered mail" } else { b"Your mail was relayed" });
@@ -110,8 +119,13 @@ impl Report<'_> {
     }
 
     pub(super) fn write_introduction(&self, output: &mut Buffer<'_>) {
-        let mut lines = Lines { output, column: 0, fold: "\r\n" };
-        self.write_boundary(&mut lines, "text/plain; charset=us-ascii");
+        let mut lines = Lines { output, column: 0, fold: "\r\n", is_utf8_kept: false };
+        if self.is_8bit && self.has_utf8 {
+            self.write_boundary(&mut lines, "text/plain; charset=utf-8");
+            lines.text(self.transfer_encoding());
+        } else {
+            self.write_boundary(&mut lines, "text/plain; charset=us-ascii");
+        }
         lines.text("\r\n");
         lines.begin("This is the mail relay");
         lines.words(self.config.hostname.as_bytes());
@@ -134,10 +148,16 @@ impl Report<'_> {
         reply: Option<&KeptReply>,
         output: &mut Buffer<'_>,
     ) {
-        let mut lines = Lines { output, column: 0, fold: "\r\n    " };
+        let mut lines = Lines { output, column: 0, fold: "\r\n    ", is_utf8_kept: false };
         lines.text("\r\n");
         lines.begin(" ");
-        lines.around("<", recipient.forward_path.iter().copied(), ">");
+        if self.is_8bit && core::str::from_utf8(&recipient.forward_path).is_ok() {
+            lines.is_utf8_kept = true;
+            lines.around("<", recipient.forward_path.iter().copied(), ">");
+            lines.is_utf8_kept = false;
+        } else {
+            lines.around("<", ascii(&recipient.forward_path).iter().copied(), ">");
+        }
         lines.end();
         lines.begin("   ");
         match reply {
@@ -170,7 +190,7 @@ impl Report<'_> {
 
     /// The delivery status up to the recipients (RFC 3464 2.2).
     pub(super) fn write_status_start(&self, output: &mut Buffer<'_>) {
-        let mut lines = Lines { output, column: 0, fold: "\r\n " };
+        let mut lines = Lines { output, column: 0, fold: "\r\n ", is_utf8_kept: false };
         self.write_boundary(&mut lines, "message/delivery-status");
         lines.text("\r\n");
         lines.begin("Reporting-MTA: dns;");
@@ -195,7 +215,7 @@ impl Report<'_> {
         reply: Option<&KeptReply>,
         output: &mut Buffer<'_>,
     ) {
-        let mut lines = Lines { output, column: 0, fold: "\r\n " };
+        let mut lines = Lines { output, column: 0, fold: "\r\n ", is_utf8_kept: false };
         lines.text("\r\n");
         if let Some(at) = recipient.orcpt.iter().position(|octet| *octet == b';') {
             lines.begin("Original-Recipient:");
@@ -203,8 +223,9 @@ impl Report<'_> {
             lines.around("", dsn::decoded(&recipient.orcpt[at + 1..]), "");
             lines.end();
         }
-        lines.begin("Final-Recipient: rfc822;");
-        lines.around("", recipient.forward_path.iter().copied(), "");
+        let is_ascii = recipient.forward_path.is_ascii();
+        lines.begin(if is_ascii { "Final-Recipient: rfc822;" } else { "Final-Recipient: utf-8;" });
+        lines.around("", ascii(&recipient.forward_path).iter().copied(), "");
         lines.end();
         let Some(reply) = reply else {
             lines.text("Action: relayed\r\nStatus: 2.0.0\r\n");
@@ -231,16 +252,35 @@ impl Report<'_> {
     }
 
     pub(super) fn write_header_section_start(&self, output: &mut Buffer<'_>) {
-        let mut lines = Lines { output, column: 0, fold: "\r\n " };
+        let mut lines = Lines { output, column: 0, fold: "\r\n ", is_utf8_kept: false };
         self.write_boundary(&mut lines, "text/rfc822-headers");
         lines.text(self.transfer_encoding());
         lines.text("\r\n");
     }
 
     pub(super) fn write_end(&self, output: &mut Buffer<'_>) {
-        let mut lines = Lines { output, column: 0, fold: "\r\n " };
+        let mut lines = Lines { output, column: 0, fold: "\r\n ", is_utf8_kept: false };
         lines.literal(format_args!("\r\n--{}--\r\n", Boundary(self.id)));
     }
+}
+
+/// `path` in ASCII: as it is, or with the rest as `\x{E4}` (utf-8-addr-xtext of RFC 6533 3), which needs no
+/// SMTPUTF8; what would get too long so becomes question marks.
+fn ascii(path: &[u8]) -> heapless::Vec<u8, ADDRESS_OCTETS_MAX> {
+    let mut encoded = heapless::Vec::<u8, ADDRESS_OCTETS_MAX>::new();
+    let text = core::str::from_utf8(path).ok().filter(|_| !path.is_ascii());
+    let is_encoded = text.is_some_and(|text| {
+        text.chars().all(|letter| match letter {
+            '\\' | '+' | '=' | '\u{80}'.. => write!(encoded, "\\x{{{:X}}}", u32::from(letter)).is_ok(),
+            _ => encoded.write_char(letter).is_ok(),
+        })
+    });
+    if !is_encoded {
+        encoded.clear();
+        let is_fit = encoded.extend_from_slice(&path[..path.len().min(ADDRESS_OCTETS_MAX)]);
+        is_fit.expect("cut to the room there is");
+    }
+    encoded
 }
 
 /// The Message-ID of the message, by which readers file the notice beside it (RFC 3834 3.1.5); empty when it
@@ -291,6 +331,8 @@ struct Lines<'a, 'b> {
     column: usize,
     /// What a line goes on behind.
     fold: &'static str,
+    /// Octets above 127 stay.
+    is_utf8_kept: bool,
 }
 
 impl Lines<'_, '_> {
@@ -340,7 +382,8 @@ impl Lines<'_, '_> {
         }
         self.text(start);
         for octet in word {
-            self.output.append(&[if matches!(octet, b' '..=b'~') { octet } else { b'?' }]);
+            let is_kept = matches!(octet, b' '..=b'~') || self.is_utf8_kept && !octet.is_ascii();
+            self.output.append(&[if is_kept { octet } else { b'?' }]);
         }
         self.text(end);
         self.column += octets;

@@ -6,6 +6,7 @@
 //! Hello [-> Secret -> Auth] -> Ready
 //! Ready <-> Transaction -> MailData -> Verdict -> Ready or the next Transaction
 //!           Transaction with its mail data in a chunk -> Verdict
+//!           Verdict -> Transaction of the next message, the verdict still awaited
 //! Ready -> Quit -> Closed
 //! ```
 //! Replies are counted against commands; one that answers nothing ends the session, and so do 421, a reply
@@ -147,6 +148,10 @@ pub struct Session {
     pub(super) fault: Option<Fault>,
     pub(super) fault_reply: Option<KeptReply>,
     pub(super) record: Record,
+    /// The message whose verdict is awaited ahead of all other replies, while the next one is on its way.
+    pub(super) previous: Record,
+    /// It went in a chunk.
+    pub(super) is_previous_chunk: bool,
     pub(super) envelope: Envelope,
     pub(super) mail: Reader,
     /// Octets of the mail data as it leaves, before transparency (RFC 1870 5).
@@ -192,6 +197,8 @@ impl Session {
             fault: None,
             fault_reply: None,
             record: Record::new(),
+            previous: Record::new(),
+            is_previous_chunk: false,
             envelope: Envelope {
                 client: Origin::NOWHERE,
                 client_name: heapless::Vec::new(),
@@ -291,14 +298,14 @@ impl Session {
         (!matches!(self.state, State::Closed)).then_some(self.deadline)
     }
 
-    /// True when [`Session::begin`] may be called.
+    /// True when no message is under way, and one may be begun.
     pub fn is_ready(&self) -> bool {
-        matches!(self.state, State::Ready) && self.record.is_free()
+        matches!(self.state, State::Ready) && !self.is_at_work()
     }
 
     /// True while a message is under way, or its result waits to be recorded.
     pub fn is_at_work(&self) -> bool {
-        !self.record.is_free()
+        !self.record.is_free() || !self.previous.is_free()
     }
 
     /// True when the smarthost has judged a message on this connection.
@@ -319,7 +326,7 @@ impl Session {
         config: &Config,
         spool: &mut Store<D>,
     ) -> Result<(), Damage> {
-        assert!(self.is_ready());
+        self.make_place();
         self.envelope = self.mail.open(spool, message)?;
         self.date_arrival(message, now, spool);
         self.record.begin(message, &spool.facts(message), None, spool)?;
@@ -330,22 +337,22 @@ impl Session {
         }
         self.refuse_unsendable(config);
         if self.record.has_more() {
-            self.state = State::Transaction(Transaction::first(self.is_reset_owed));
-            self.arm(now);
+            self.start(now);
         } else {
             self.record.finish(Ending::Tried);
         }
         Ok(())
     }
 
-    /// A finished attempt that waits to be recorded.
+    /// A finished attempt that waits to be recorded; there may be two, one after the other.
     pub fn attempt(&self) -> Option<Attempt<'_>> {
-        self.record.attempt()
+        self.previous.attempt().or_else(|| self.record.attempt())
     }
 
-    /// The finished attempt was recorded; the session is free for the next message.
+    /// The finished attempt was recorded; its place is free.
     pub fn recorded(&mut self) {
-        self.record.recorded();
+        let has_previous = self.previous.attempt().is_some();
+        if has_previous { self.previous.recorded() } else { self.record.recorded() }
     }
 
     /// What went wrong with the route on this connection, until the next one is made.
@@ -399,6 +406,9 @@ impl Session {
         self.replies_awaited = self.replies_awaited.saturating_sub(1);
         if code == 421 {
             return Err(self.closed_by_reply());
+        }
+        if self.previous.is_under_way() {
+            return self.previous_verdict(code, severity);
         }
         match (self.state, severity) {
             (State::Closed | State::Quit, _) => {
@@ -475,6 +485,7 @@ impl Session {
             State::Handshake { .. } | State::Secret(_) => HANDSHAKE_TIMEOUT,
             State::Greeting | State::Hello { .. } | State::StartTls { .. } | State::Auth => GREETING_TIMEOUT,
             State::Ready => IDLE_TIMEOUT,
+            State::Transaction(_) if self.previous.is_under_way() => VERDICT_TIMEOUT,
             State::Transaction(transaction) => transaction.timeout(),
             State::MailData(_) => MailData::TIMEOUT,
             State::Verdict { .. } => VERDICT_TIMEOUT,

@@ -3,7 +3,7 @@
 //! A message that was refused before with a fault of the route, while others have passed since, is suspect:
 //! it is then the message that the smarthost means, whatever it says. It waits for itself, as one that was
 //! refused with 4yz, and the route goes on.
-use super::Fault;
+use super::{Ending, Fault};
 use super::auth::LoginFault;
 use super::faults::Stage;
 use super::session::{Session, State, Stop};
@@ -38,9 +38,14 @@ impl Session {
         if self.has_served && matches!(self.state, State::Ready) {
             return Stop::Farewell;
         }
-        if self.record.is_suspect && self.record.is_under_way() {
-            self.record.is_blamed = true;
-            self.record.defer_rest(self.replies.code(), self.replies.text());
+        let (code, text) = (self.replies.code(), self.replies.text());
+        let answered = if self.previous.is_under_way() { &mut self.previous } else { &mut self.record };
+        if answered.is_suspect && answered.is_under_way() {
+            answered.is_blamed = true;
+            answered.defer_rest(code, text);
+            answered.finish(Ending::Tried);
+            // One that was begun behind it was not answered.
+            self.record.finish(Ending::RouteFault(Fault::TooBusy));
             return Stop::RefusedEarly;
         }
         let is_login = matches!(self.state, State::Auth) && self.told(Stage::Auth) != Some(Fault::TooBusy);

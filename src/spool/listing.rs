@@ -7,6 +7,12 @@ use super::layout::Read;
 use super::table::State;
 use super::{Device, MessageId, MessageIndex, Refusal, Store};
 
+/// Messages that a listing looks ahead.
+const LISTED_AT_ONCE: usize = 16;
+
+/// The next messages of a listing.
+pub type Batch = heapless::Vec<Listed, LISTED_AT_ONCE>;
+
 /// A message of a listing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Listed {
@@ -19,17 +25,28 @@ pub struct Listed {
 }
 
 impl<D: Device> Store<D> {
-    /// The first durable or damaged message behind `after`, or of all, with an id below `before`. Looks at
-    /// all messages.
-    pub fn next_listed(&self, after: Option<Listed>, before: MessageId) -> Option<Listed> {
+    /// The first durable or damaged messages behind `after`, or of all, with an id below `before`, in order.
+    /// Looks at all messages once.
+    pub fn list(&self, after: Option<Listed>, before: MessageId) -> Batch {
         let key = |listed: &Listed| (listed.id, listed.message);
         let after = after.as_ref().map(key);
-        self.table
-            .iter()
-            .filter(|(_, entry)| matches!(entry.state, State::Live | State::Aside))
-            .map(|(message, entry)| Listed { message, id: entry.id, is_aside: entry.state == State::Aside })
-            .filter(|listed| after.is_none_or(|after| key(listed) > after) && listed.id < before)
-            .min_by_key(key)
+        let mut batch = Batch::new();
+        for (message, entry) in self.table.iter() {
+            let listed = Listed { message, id: entry.id, is_aside: entry.state == State::Aside };
+            if !matches!(entry.state, State::Live | State::Aside)
+                || after.is_some_and(|after| key(&listed) <= after)
+                || listed.id >= before
+                || batch.is_full() && batch.last().is_some_and(|last| key(last) < key(&listed))
+            {
+                continue;
+            }
+            if batch.is_full() {
+                batch.pop();
+            }
+            let place = batch.partition_point(|before| key(before) < key(&listed));
+            batch.insert(place, listed).expect("room was made for it");
+        }
+        batch
     }
 
     /// The durable or damaged messages of this id: one, but for damage.

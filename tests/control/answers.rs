@@ -351,7 +351,7 @@ fn how_the_relay_is() {
         "\"counters\":{\"received\":2,\"relayed\":1,",
         "},\n\"resident_octets\":2097152,\"peak_octets\":4194304,",
         ",\"log_lines_dropped\":7,\n\"routes\":[{\"host\":\"192.0.2.25\",",
-        "],\n\"clients\":[\n{\"client\":\"192.0.2.7\",\"seen_s\":90,\"messages\":2,\"connected\":1,\
+        "],\n\"clients\":[\n{\"client\":\"192.0.2.7\",\"seen_s\":90,\"messages\":2,\"tls\":false,\"connected\":1,\
          \"refused\":2,\"last_refusal\":\"503 5.5.1 MAIL first\",\"quirks\":{\"space_after_colon\":1}}]}\n",
     ] {
         assert!(json.contains(part), "{part} is not in {json}");

@@ -107,9 +107,14 @@ impl World {
     /// All of a listing from its start.
     pub(crate) fn listed(&self) -> Vec<Listed> {
         let spool = self.relay.spool();
-        let before = spool.next_id();
-        std::iter::successors(spool.next_listed(None, before), |last| spool.next_listed(Some(*last), before))
-            .collect()
+        let mut all: Vec<Listed> = Vec::new();
+        loop {
+            let batch = spool.list(all.last().copied(), spool.next_id());
+            if batch.is_empty() {
+                return all;
+            }
+            all.extend(batch);
+        }
     }
 
     pub(crate) fn ids(&self) -> Vec<MessageId> {

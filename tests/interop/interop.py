@@ -10,6 +10,9 @@ import traceback
 
 import checks
 import clients  # noqa: F401  (each import registers its checks, in this order)
+import secure_clients  # noqa: F401
+import scanners  # noqa: F401
+import mtas  # noqa: F401
 import smarthosts  # noqa: F401
 import tls  # noqa: F401
 import secure_smarthosts  # noqa: F401
@@ -19,6 +22,7 @@ import faults  # noqa: F401
 import notices  # noqa: F401
 import mailers  # noqa: F401
 import rewriting  # noqa: F401
+import trips  # noqa: F401
 import crowd  # noqa: F401
 import stalls  # noqa: F401
 import settings  # noqa: F401

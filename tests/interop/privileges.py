@@ -50,7 +50,8 @@ def place(world, owner=(0, 0), mode=0o755):
 def changed(relay, folder, **lines):
     """The relay's configuration with its spool in `folder` and whole values replaced."""
     text = relay.config.read_text().replace(f'"{relay.spool}"', f'"{folder}/spool"')
-    text = text.replace(f'"{relay.folder}/submit.sock"', f'"{folder}/submit.sock"')
+    for name in ("submit.sock", "control.sock"):
+        text = text.replace(f'"{relay.folder}/{name}"', f'"{folder}/{name}"')
     for old, new in lines.values():
         text = text.replace(old, new)
     relay.config = folder.parent / "postern.toml"

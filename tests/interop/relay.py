@@ -16,7 +16,7 @@ class Relay:
     """A relay in `folder`. It keeps port, configuration and spool over restarts, and appends to one log."""
 
     def __init__(self, world, smarthost_port, *, name="relay", size="64MiB", top="", tables="", binary=None,
-                 smarthost='host = "127.0.0.1"\ntls = "none"\n', retry='route_longest = "1s"\n', users=None):
+                 smarthost='host = "127.0.0.1"\ntls = "none"\n', retry='route_longest = "1s"\n', users=None, more_listeners=""):
         self.folder = world.folder_for(name)
         self.port = free_port()
         self.spool = self.folder / "spool"
@@ -41,7 +41,7 @@ class Relay:
         limits = tables.replace("[limits]\n", share) if "[limits]" in tables else share + tables
         self.config.write_text(
             f'hostname = "relay.test.example"\n'
-            f"listen = [{listener}]\n"
+            f"listen = [{listener}{more_listeners}]\n"
             f'admin = "admin@test.example"\n'
             f"{top}"
             f"[smarthost]\nport = {smarthost_port}\n{smarthost}"

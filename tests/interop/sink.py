@@ -142,6 +142,7 @@ class Connection:
         self.pending = []
         self.is_closing = False
         self.in_data = False
+        self.chunk = None
         self.faults = []
         self.sender, self.recipients, self.offered = None, [], 0
         self.may_pipeline = False
@@ -165,6 +166,14 @@ class Connection:
         """New octets from the relay."""
         self.input += octets
         while not self.is_closing:
+            if self.chunk is not None:
+                if len(self.input) < self.chunk:
+                    return
+                raw = bytes(self.input[: self.chunk])
+                del self.input[: self.chunk]
+                self.chunk = None
+                self.message(raw, raw)
+                continue
             if self.in_data:
                 if not self.mail_data():
                     return
@@ -179,7 +188,7 @@ class Connection:
             del self.input[: end + 1]
             if not line.endswith(b"\r\n"):
                 self.faults.append(f"a command line without CRLF: {line[:60]!r}")
-            if self.input and not self.may_pipeline:
+            if self.input and not self.may_pipeline and not line.startswith(b"BDAT"):
                 self.faults.append("commands were pipelined, and PIPELINING was not offered")
             self.command(line.rstrip(b"\r\n").decode("latin-1"))
 
@@ -204,6 +213,11 @@ class Connection:
             else:
                 self.in_data, self.searched = True, 0
                 self.reply("354 go on")
+        elif verb == "BDAT":
+            _, octets, last = line.split(" ")
+            if "CHUNKING" not in behaviour["extensions"] or last != "LAST":
+                self.faults.append(f"unexpected: {line[:60]!r}")
+            self.chunk = int(octets)
         elif verb == "RSET":
             self.sender, self.recipients = None, []
             self.reply("250 2.0.0 ok")
@@ -256,8 +270,17 @@ class Connection:
         raw = bytes(self.input[:end])
         del self.input[:after]
         self.in_data = False
+        if (b"\r\n" + raw).count(b"\r\n.") != (b"\r\n" + raw).count(b"\r\n.."):
+            self.faults.append("a dot at the start of a line that is not doubled")
+        self.message(raw, (b"\r\n" + raw).replace(b"\r\n.", b"\r\n")[2:])
+        return True
+
+    def message(self, raw, data):
+        """All of a message has come: `raw` as it was sent, and `data`, transparency undone."""
         self.look_at_lines(raw)
-        data = (b"\r\n" + raw).replace(b"\r\n.", b"\r\n")[2:]
+        if self.sender is None or not self.recipients:
+            self.reply("503 5.5.1 no valid recipients")
+            return
         behaviour = self.server.behaviour
         is_refused = self.sender.startswith("baddata")
         is_dropped = behaviour["drop_dots"] != 0
@@ -270,15 +293,11 @@ class Connection:
             self.drop()
         else:
             self.reply("554 5.6.0 not this" if is_refused else "250 2.0.0 taken")
-        return True
 
     def look_at_lines(self, raw):
-        """RFC 5321 2.3.8 and 4.5.2 and 4.5.3.1.6, as the smarthost sees them."""
+        """RFC 5321 2.3.8 and 4.5.3.1.6, as the smarthost sees them."""
         if raw.count(b"\n") != raw.count(b"\r\n") or raw.count(b"\r") != raw.count(b"\r\n"):
             self.faults.append("a bare CR or LF in the mail data")
-        whole = b"\r\n" + raw
-        if whole.count(b"\r\n.") != whole.count(b"\r\n.."):
-            self.faults.append("a dot at the start of a line that is not doubled")
         if max((len(line) for line in raw.split(b"\r\n")), default=0) > 999:
             self.faults.append("a line longer than 1,000 octets")
 

@@ -224,6 +224,36 @@ def stalled(world):
     return f"waited {waited:.1f} s"
 
 
+def at_terminal(relay, typed, *words):
+    """A tool whose standard input is a terminal on which `typed` is typed; its exit code and all it shows."""
+    ours, theirs = os.openpty()
+    command = [relay.binary, *words, "--config", str(relay.config)]
+    process = subprocess.Popen(command, stdin=theirs, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    os.close(theirs)
+    os.write(ours, typed)
+    shown = process.communicate(timeout=30)[0]
+    os.close(ours)
+    return process.returncode, shown.decode()
+
+
+@check("tools.confirm", 60)
+def confirm(world):
+    """At a terminal a removal asks first."""
+    relay = Relay(world, free_port()).start()
+    accepted(relay, alerts(world, "confirm", 3))
+    first = queue(relay)["messages"][0]["id"]
+    code, shown = at_terminal(relay, b"n\n", "queue", "remove", "--all")
+    question = "Remove all messages of the spool? None of them will be sent. [y/N] "
+    expect((code, shown) == (0, question), f"{code}: {shown}")
+    code, shown = at_terminal(relay, b"\n", "queue", "remove", first)
+    expect((code, len(queue(relay)["messages"])) == (0, 3), f"{code}: {shown}")
+    code, shown = at_terminal(relay, b"y\n", "queue", "remove", first)
+    expect(shown == f"Remove {first}? It will not be sent. [y/N] {first} is removed\n", f"{code}: {shown}")
+    code, shown = at_terminal(relay, b"", "queue", "remove", "--all", "--yes")
+    expect((code, shown) == (0, "removed 2 messages\n"), f"{code}: {shown}")
+    expect(queue(relay)["messages"] == [], "something is left")
+
+
 @check("tools.sockets", 60)
 def sockets(world):
     """No relay, a dead one's socket, a second relay, somebody who may not ask."""

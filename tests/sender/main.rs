@@ -8,6 +8,7 @@ mod endings;
 mod faults;
 mod many;
 mod rewriting;
+mod riding;
 mod rig;
 mod security;
 mod smarthost;

@@ -9,6 +9,7 @@
 //! | `S: x` | the session has written nothing else so far; the smarthost writes the line `x` |
 //! | `S~ x` | the smarthost writes `x` as it stands, with `\n` and `\r` for octets |
 //! | `begin N` | the session is ready, and begins message N |
+//! | `follow N` | the session awaits a verdict and no more, and begins message N behind it |
 //! | `wait N` | N seconds go by; a deadline that they reach expires |
 //! | `quit` | the session is told to stop |
 //! | `lost` | the connection breaks |
@@ -190,7 +191,7 @@ impl Rig {
     }
 
     pub(crate) fn begin(&mut self, message: MessageIndex) {
-        assert!(self.session.is_ready(), "not ready");
+        assert!(self.session.may_begin(), "not ready");
         self.session.begin(message, &self.now, &self.config, &mut self.store).expect("it can be read");
         self.turn();
     }
@@ -303,6 +304,11 @@ impl Rig {
             let index: usize = index.parse().expect("a number");
             nothing_left(&self.written);
             assert!(self.session.is_ready(), "{place}: not ready");
+            self.begin(self.messages[index]);
+        } else if let Some(index) = step.strip_prefix("follow ") {
+            let index: usize = index.parse().expect("a number");
+            nothing_left(&self.written);
+            assert!(!self.session.is_ready() && self.session.may_begin(), "{place}: it may not follow");
             self.begin(self.messages[index]);
         } else if let Some(fault) = step.strip_prefix("no tls ") {
             let fault = match fault {

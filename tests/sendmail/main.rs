@@ -4,5 +4,6 @@
 
 mod calls;
 mod envelope;
+mod replies;
 mod spool;
 mod world;

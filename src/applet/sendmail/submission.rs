@@ -4,7 +4,7 @@
 //! and nothing is sent to the others.
 
 use std::fmt::Write as _;
-use std::io;
+use std::io::{self, ErrorKind};
 
 use super::super::{EXIT_DATA, EXIT_IO, EXIT_NO_HOST, EXIT_NO_USER, EXIT_NOT_PERMITTED, EXIT_TRY_LATER};
 use super::super::{EXIT_UNAVAILABLE, Failure};
@@ -46,12 +46,17 @@ pub(super) enum Stop {
     Refused(Failure),
     /// The receiver is busy, or went away before it had the message: asking again may help at once.
     TryAgain(String),
+    /// It says nothing, and won't at once.
+    Silent(String),
     /// It went away when it had the message, and may have kept it.
     Unknown(String),
 }
 
 impl From<io::Error> for Stop {
     fn from(error: io::Error) -> Self {
+        if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) {
+            return Self::Silent("the relay doesn't answer".to_owned());
+        }
         Self::TryAgain(format!("the relay went away: {error}"))
     }
 }
@@ -100,9 +105,10 @@ pub(super) fn submit(link: impl Link, envelope: &Envelope, message: &mut Message
     }
     conversation.command("DATA\r\n", "the message")?;
     conversation.mail_data(message)?;
-    let reply = match conversation.expect(Some(EXIT_DATA), "the message") {
-        Err(Stop::TryAgain(what)) => return Err(Stop::Unknown(what)),
-        reply => reply?,
+    let reply = match conversation.reply() {
+        // Without a reply nobody knows; with one that says no, it was not taken.
+        Err(Stop::TryAgain(what) | Stop::Silent(what)) => return Err(Stop::Unknown(what)),
+        reply => judge(reply?, Some(EXIT_DATA), "the message")?,
     };
     // The message is safe; a receiver that doesn't hear the end of the session is none the worse.
     let _ = conversation.link.send(b"QUIT\r\n");
@@ -135,23 +141,9 @@ impl<L: Link> Conversation<L> {
         self.expect(None, what)
     }
 
-    /// The next reply, if it says yes. `code` is the exit code of a refusal whose enhanced status tells
-    /// nothing better.
+    /// The next reply, if it says yes.
     fn expect(&mut self, code: Option<u8>, what: &str) -> Result<Reply, Stop> {
-        let reply = self.reply()?;
-        match reply.severity {
-            Severity::Completion | Severity::Intermediate => Ok(reply),
-            Severity::Transient if reply.code == 421 => {
-                Err(Stop::TryAgain(format!("the relay says: {} {}", reply.code, reply.text)))
-            }
-            Severity::Transient | Severity::Permanent => {
-                let line = format!("{what}: {} {}", reply.code, reply.text);
-                Err(Stop::Refused(Failure {
-                    code: exit_code(&reply, code.unwrap_or(EXIT_UNAVAILABLE)),
-                    line,
-                }))
-            }
-        }
+        judge(self.reply()?, code, what)
     }
 
     fn reply(&mut self) -> Result<Reply, Stop> {
@@ -202,6 +194,21 @@ impl<L: Link> Conversation<L> {
         assert!(stuffing.end(&mut output), "the buffer is empty and large enough");
         self.link.send(output.octets())?;
         Ok(())
+    }
+}
+
+/// The reply, if it says yes. `code` is the exit code of a refusal whose enhanced status tells nothing
+/// better.
+fn judge(reply: Reply, code: Option<u8>, what: &str) -> Result<Reply, Stop> {
+    match reply.severity {
+        Severity::Completion | Severity::Intermediate => Ok(reply),
+        Severity::Transient if reply.code == 421 => {
+            Err(Stop::TryAgain(format!("the relay says: {} {}", reply.code, reply.text)))
+        }
+        Severity::Transient | Severity::Permanent => {
+            let line = format!("{what}: {} {}", reply.code, reply.text);
+            Err(Stop::Refused(Failure { code: exit_code(&reply, code.unwrap_or(EXIT_UNAVAILABLE)), line }))
+        }
     }
 }
 

@@ -116,3 +116,142 @@ impl Server {
         Ok(Stream { connection })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::super::{Client, Plaintext};
+    use super::*;
+    use crate::config::{Config, UntrustedClock};
+    use crate::limits::TLS_CLIENT_OCTETS_MAX;
+
+    const EC: (&[u8], &[u8], &str) = (
+        include_bytes!("../../../tests/tls/ec.pem"),
+        include_bytes!("../../../tests/tls/ec.key"),
+        "UwMlBEywN9PsJMRBl6It8ruvH2oUkcWJMqxt8n+INv4=",
+    );
+    const RSA: (&[u8], &[u8], &str) = (
+        include_bytes!("../../../tests/tls/rsa.pem"),
+        include_bytes!("../../../tests/tls/rsa.key"),
+        "C7XXdd7GFynyM17RfgRuSrFmW+/3mu0pJZLobVoMm+k=",
+    );
+
+    /// The server's end, and the most octets that it has had from the heap.
+    struct End {
+        server: Server,
+        stream: Option<Box<Stream>>,
+        octets: i64,
+        octets_max: i64,
+    }
+
+    impl End {
+        fn of(pair: (&[u8], &[u8], &str)) -> Self {
+            let server = Server::new(pair.0, pair.1).unwrap();
+            let mut end = Self { server, stream: None, octets: 0, octets_max: 0 };
+            end.measured(|server, stream| *stream = Some(Box::new(server.accept().unwrap())));
+            end
+        }
+
+        fn measured<T>(&mut self, work: impl FnOnce(&Server, &mut Option<Box<Stream>>) -> T) -> T {
+            let (stream, mut result) = (&mut self.stream, None);
+            let counted = allocation_counter::measure(|| result = Some(work(&self.server, stream)));
+            self.octets_max = self.octets_max.max(self.octets + counted.bytes_max as i64);
+            self.octets += counted.bytes_current;
+            result.unwrap()
+        }
+
+        /// Takes all of `octets`, or as much as until an error.
+        fn take(&mut self, mut octets: &[u8]) -> Result<(), TlsFault> {
+            self.measured(|_, stream| {
+                let stream = stream.as_mut().unwrap();
+                while !octets.is_empty() {
+                    // A buffer that is full ends the connection too.
+                    stream.receive(&mut octets).map_err(|_| TlsFault::Handshake)?;
+                    stream.advance()?;
+                    if !stream.is_handshaking() {
+                        while let Plaintext::Octets(_) = stream.read(&mut [0; 512]) {}
+                    }
+                }
+                Ok(())
+            })
+        }
+
+        fn give(&mut self) -> Vec<u8> {
+            let mut octets = Vec::with_capacity(256 * 1024);
+            self.measured(|_, stream| while stream.as_mut().unwrap().send(&mut octets).unwrap_or(0) > 0 {});
+            octets
+        }
+    }
+
+    fn client(pin: &str) -> Stream {
+        let text = format!("[smarthost]\nhost = \"relay.example\"\npins = [\"{pin}\"]\n");
+        let config = Config::parse(&text, Path::new("test"), "board").unwrap();
+        Client::new(&config.smarthosts[0], UntrustedClock::Wait).unwrap().connect().unwrap()
+    }
+
+    #[test]
+    fn a_client_with_tls_costs_what_limits_say() {
+        for pair in [EC, RSA] {
+            let (mut end, mut client) = (End::of(pair), client(pair.2));
+            for _ in 0..4 {
+                let mut octets = Vec::new();
+                while client.send(&mut octets).unwrap_or(0) > 0 {}
+                end.take(&octets).unwrap();
+                let octets = end.give();
+                let mut octets = &octets[..];
+                while !octets.is_empty() {
+                    client.receive(&mut octets).unwrap();
+                    client.advance().unwrap();
+                }
+            }
+            assert!(!client.is_handshaking() && !end.stream.as_ref().unwrap().is_handshaking());
+            let idle = end.octets;
+            // A client that doesn't read, and one that sends in records as large as there are.
+            end.measured(|_, stream| while stream.as_mut().unwrap().write(&[b'x'; 1000]) > 0 {});
+            let mut sent = vec![0; 16 * 1024];
+            for _ in 0..20 {
+                assert!(client.write(&sent) > 0);
+                sent.clear();
+                while client.send(&mut sent).unwrap_or(0) > 0 {}
+                end.take(&sent).unwrap();
+                sent.resize(16 * 1024, 0);
+            }
+            assert!((0..16 * 1024).contains(&idle), "{idle} octets when idle");
+            assert!(end.octets_max <= TLS_CLIENT_OCTETS_MAX as i64, "{} octets at most", end.octets_max);
+            println!("idle {idle}, at most {}", end.octets_max);
+        }
+    }
+
+    /// SEC-dos-a: a hello that never ends, and octets that are none.
+    #[test]
+    fn a_hostile_hello_costs_no_more() {
+        let mut endless = b"\x16\x03\x01\x40\x00\x01\x00\xff\xff".to_vec();
+        endless.resize(5 + 0x4000, 0);
+        for _ in 0..5 {
+            endless.extend_from_slice(b"\x16\x03\x01\x40\x00");
+            endless.resize(endless.len() + 0x4000, 0);
+        }
+        for octets in [&endless, &b"\x16\x03\x01\xff\xff".repeat(20_000), &b"EHLO x\r\n".to_vec()] {
+            let mut end = End::of(EC);
+            assert_eq!(end.take(octets), Err(TlsFault::Handshake));
+            assert!(end.octets_max <= TLS_CLIENT_OCTETS_MAX as i64, "{} octets at most", end.octets_max);
+            println!("at most {}", end.octets_max);
+        }
+    }
+
+    #[test]
+    fn a_pair_must_fit_together() {
+        let fault = |certificate, key| Server::new(certificate, key).unwrap_err();
+        assert_eq!(fault(EC.0, RSA.1), KeyPairFault::Mismatch);
+        assert_eq!(fault(EC.1, EC.1), KeyPairFault::NoCertificate);
+        assert_eq!(fault(b"", EC.1), KeyPairFault::NoCertificate);
+        assert_eq!(fault(EC.0, EC.0), KeyPairFault::NoKey);
+        assert_eq!(
+            fault(EC.0, b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"),
+            KeyPairFault::Unusable
+        );
+        assert!(Server::new(EC.0, EC.1).unwrap().has_expired(9_000_000_000));
+        assert!(!Server::new(EC.0, EC.1).unwrap().has_expired(1_800_000_000));
+    }
+}

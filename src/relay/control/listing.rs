@@ -9,7 +9,7 @@ use crate::buffer::Buffer;
 use crate::queue::Standing;
 use crate::relay::Relay;
 use crate::sender::{Route, RouteState};
-use crate::spool::{Device, Envelope, Facts, KeptReply, Listed, MessageId, Reader, RecipientState};
+use crate::spool::{Batch, Device, Envelope, Facts, KeptReply, Listed, MessageId, Reader, RecipientState};
 use crate::time::Now;
 
 /// How far it is with the listing.
@@ -20,6 +20,9 @@ pub(super) struct Listing {
     before: MessageId,
     place: Place,
     last: Option<Listed>,
+    /// What comes behind the last one, as it was when it was looked for.
+    ahead: Batch,
+    is_first: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -37,7 +40,7 @@ enum Place {
 
 impl Listing {
     pub(super) fn new(is_json: bool, before: MessageId) -> Self {
-        Self { is_json, before, place: Place::Route(0), last: None }
+        Self { is_json, before, place: Place::Route(0), last: None, ahead: Batch::new(), is_first: true }
     }
 
     /// Appends at most one piece to `output`, which has room for it. True behind the last one.
@@ -114,14 +117,21 @@ impl Listing {
         output: &mut Buffer,
         relay: &mut Relay<D>,
     ) -> Place {
-        let comma = if self.last.is_some() { ",\n" } else { "\n" };
-        let Some(listed) = relay.spool.next_listed(self.last, self.before) else {
+        if self.ahead.is_empty() {
+            self.ahead = relay.spool.list(self.last, self.before);
+        }
+        let Some(listed) = self.ahead.first().copied() else {
             if self.is_json {
                 piece(output, |output| output.write_str("]}\n"));
             }
             return Place::Over;
         };
+        self.ahead.remove(0);
         self.last = Some(listed);
+        if !relay.spool.is_there(listed) {
+            return Place::Next;
+        }
+        let comma = if core::mem::replace(&mut self.is_first, false) { "\n" } else { ",\n" };
         let Listed { message, id, is_aside } = listed;
         let envelope = if is_aside { None } else { reader.open(&mut relay.spool, message).ok() };
         let Some(envelope) = envelope else {

@@ -201,6 +201,9 @@ fn figures<D: Device>(relay: &Relay<D>) -> [(&'static str, u64); 13] {
 fn write_client(now: &Now, client: &Client, output: &mut Buffer) -> fmt::Result {
     let seen = Span(now.instant.since(client.seen()));
     write!(output, "{}: seen {seen} ago, messages {}", client.origin(), client.taken())?;
+    if client.has_tls() {
+        output.write_str(", over TLS")?;
+    }
     if client.sessions() > 0 {
         write!(output, ", connected {}", client.sessions())?;
     }
@@ -218,7 +221,8 @@ fn write_client_as_json(now: &Now, client: &Client, output: &mut Buffer) -> fmt:
     let seen_s = now.instant.since(client.seen()).0 / 1000;
     let (refused, refusal) = client.refusals();
     write!(output, "{{\"client\":\"{}\",\"seen_s\":{seen_s},", client.origin())?;
-    write!(output, "\"messages\":{},\"connected\":{},", client.taken(), client.sessions())?;
+    write!(output, "\"messages\":{},\"tls\":{},", client.taken(), client.has_tls())?;
+    write!(output, "\"connected\":{},", client.sessions())?;
     write!(output, "\"refused\":{refused},\"last_refusal\":")?;
     match refusal {
         Some(reason) => write!(output, "{}", Json(reason.trim_end().as_bytes()))?,
