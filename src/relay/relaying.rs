@@ -89,7 +89,7 @@ impl<D: Device> Relay<D> {
         let is_judged = is_tried && !attempt.is_blamed;
         if is_tried && attempt.notice != Some(Fate::Dropped) {
             let route = &mut self.routes[self.senders[at].smarthost];
-            if attempt.is_blamed { route.doubted() } else { route.worked() }
+            if attempt.is_blamed { route.doubted(message) } else { route.worked() }
         }
         if attempt.ending == Ending::Damaged {
             self.counters.damaged += 1;

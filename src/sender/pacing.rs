@@ -11,7 +11,10 @@ pub const BACK_OFF_MIN: Duration = Duration::from_s(1);
 /// us is used up.
 const LONG_BACK_OFF_MAX: Duration = Duration::from_min(60);
 /// How long it rests first when mail came too fast.
-const RATE_BACK_OFF_MIN: Duration = Duration::from_s(5);
+const RATE_BACK_OFF_MIN: Duration = Duration::from_s(10);
+/// How long it rests at most, when the answer to one message told the fault, before another message may probe
+/// it.
+pub(super) const OTHER_BACK_OFF_MAX: Duration = Duration::from_s(30);
 /// How long it rests first when its allowance for us is used up.
 const QUOTA_BACK_OFF_MIN: Duration = Duration::from_min(1);
 

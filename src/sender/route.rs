@@ -8,13 +8,13 @@ use core::fmt;
 
 use super::auth::LoginFault;
 use super::faults::Class;
-use super::pacing::{BACK_OFF_MIN, BackOff, Pace};
+use super::pacing::{BACK_OFF_MIN, BackOff, OTHER_BACK_OFF_MAX, Pace};
 use super::tls::TlsFault;
 use super::token::TokenFault;
 use crate::config::Retry;
 use crate::jitter::Jitter;
 use crate::limits::ROUTE_OCTETS;
-use crate::spool::KeptReply;
+use crate::spool::{KeptReply, MessageIndex};
 use crate::time::{Duration, Instant};
 
 /// Why a name has no addresses.
@@ -205,6 +205,10 @@ pub struct Route {
     last: Option<LastFault>,
     /// The smarthost judged a message, and no fault came since.
     is_proven: bool,
+    /// The message that was blamed first since then.
+    blamed: Option<MessageIndex>,
+    /// When a message that is not suspect may probe it during its rest.
+    others_at: Option<Instant>,
     pace: Pace,
 }
 
@@ -234,6 +238,8 @@ impl Route {
             back_off: BackOff::Route,
             last: None,
             is_proven: false,
+            blamed: None,
+            others_at: None,
             pace: Pace::FREE,
         }
     }
@@ -273,14 +279,15 @@ impl Route {
         self.last.as_ref().map(|last| last.since)
     }
 
-    /// True when a connection may be opened at `now`, as far as the route is concerned.
-    pub fn may_connect(&self, now: Instant) -> bool {
+    /// True when a connection may be opened at `now`, as far as the route is concerned; `is_for_another`: for
+    /// a message other than those whose answer told a fault.
+    pub fn may_connect(&self, now: Instant, is_for_another: bool) -> bool {
         match self.state {
             State::Closed => self.connections == 0,
             State::Connecting | State::Probing => false,
             State::Up => true,
             // What is left of connections from before the fault has to end first: one probe at a time.
-            State::Waiting { until } => now >= until && self.connections == 0,
+            State::Waiting { .. } => self.deadline(is_for_another).is_some_and(|until| now >= until),
         }
     }
 
@@ -290,10 +297,19 @@ impl Route {
     }
 
     /// When a connection may be opened again; `None` when no time is waited for.
-    pub fn deadline(&self) -> Option<Instant> {
+    pub fn deadline(&self, is_for_another: bool) -> Option<Instant> {
         match self.state {
-            State::Waiting { until } if self.connections == 0 => Some(until),
+            State::Waiting { until } if self.connections == 0 => {
+                Some(self.others_at.filter(|_| is_for_another).map_or(until, |at| at.min(until)))
+            }
             State::Closed | State::Connecting | State::Probing | State::Up | State::Waiting { .. } => None,
+        }
+    }
+
+    /// The fault that it rests for was the answer to one message: another one may probe it soon.
+    pub fn was_answered(&mut self, now: Instant) {
+        if matches!(self.state, State::Waiting { .. }) && self.back_off == BackOff::Route {
+            self.others_at = Some(now + OTHER_BACK_OFF_MAX);
         }
     }
 
@@ -322,12 +338,14 @@ impl Route {
             self.last = None;
         }
         self.is_proven = true;
+        self.blamed = None;
         self.pace.passed();
     }
 
-    /// The smarthost told a fault that was taken for a message's own: the next one's counts.
-    pub fn doubted(&mut self) {
-        self.is_proven = false;
+    /// The smarthost told a fault that was taken for the own fault of `message`. When it says so of a second
+    /// one, the next one's counts.
+    pub fn doubted(&mut self, message: MessageIndex) {
+        self.is_proven &= *self.blamed.get_or_insert(message) == message;
     }
 
     /// A connection ended, or was never made; with a fault the route rests. Faults of several connections at
@@ -356,7 +374,8 @@ impl Route {
         let since = self.faulty_since().unwrap_or(now);
         self.last = Some(LastFault { fault, reply: reply.cloned(), since });
         self.back_off = back_off;
-        if back_off == BackOff::Rate {
+        self.others_at = None;
+        if back_off == BackOff::Rate && self.failures[back_off as usize] == 0 {
             self.pace.slow_down();
         }
         let (first, longest) = back_off.bounds(retry);
@@ -404,12 +423,12 @@ mod tests {
         let mut rests = Vec::new();
         assert_eq!(route.faulty_since(), None);
         for _ in 0..60 {
-            assert!(route.may_connect(now));
+            assert!(route.may_connect(now, false));
             route.connecting();
-            assert!(!route.may_connect(now), "one probe at a time");
+            assert!(!route.may_connect(now, false), "one probe at a time");
             let rest = route.ended(FAULT, now, &RETRY, &mut jitter).unwrap();
-            assert!(!route.may_connect(now));
-            assert_eq!(route.deadline(), Some(now + rest));
+            assert!(!route.may_connect(now, false));
+            assert_eq!(route.deadline(false), Some(now + rest));
             now = now + rest;
             rests.push(rest);
         }
@@ -427,7 +446,7 @@ mod tests {
             route.connecting();
             route.ready();
             assert_eq!(route.state(), State::Up);
-            assert!(route.may_connect(now), "a working route takes more connections");
+            assert!(route.may_connect(now, false), "a working route takes more connections");
             if is_judged {
                 route.worked();
                 assert!(route.last_fault().is_none());
@@ -447,13 +466,13 @@ mod tests {
         route.connecting();
         let rest = route.ended(FAULT, Instant(0), &RETRY, &mut jitter).unwrap();
         let later = Instant(0) + rest;
-        assert!(!route.may_connect(later));
-        assert_eq!(route.deadline(), None);
+        assert!(!route.may_connect(later, false));
+        assert_eq!(route.deadline(false), None);
         assert_eq!(route.ended(FAULT, Instant(0), &RETRY, &mut jitter), None);
         assert_eq!(route.failures(), 1);
-        assert!(route.may_connect(later));
+        assert!(route.may_connect(later, false));
         route.retry(Instant(0));
-        assert!(route.may_connect(Instant(0)));
+        assert!(route.may_connect(Instant(0), false));
     }
 
     /// AUTH-c-h: whatever else fails at the same time, a refused login has its own, long rest.
@@ -471,8 +490,8 @@ mod tests {
             // A connection from before may still be at work.
             route.worked();
             assert_eq!(route.rests_for(), Some(Fault::Login(LoginFault::Refused)));
-            assert!(!route.may_connect(Instant(0) + Duration::from_min(11)));
-            assert!(route.may_connect(Instant(0) + Duration::from_min(19)));
+            assert!(!route.may_connect(Instant(0) + Duration::from_min(11), false));
+            assert!(route.may_connect(Instant(0) + Duration::from_min(19), false));
         }
     }
 
@@ -483,6 +502,6 @@ mod tests {
         route.ready();
         assert_eq!(route.ended(None, Instant(0), &RETRY, &mut jitter), None);
         assert_eq!(route.state(), State::Closed);
-        assert!(route.may_connect(Instant(0)));
+        assert!(route.may_connect(Instant(0), false));
     }
 }

@@ -147,6 +147,8 @@ pub struct Session {
     pub(super) has_served: bool,
     pub(super) fault: Option<Fault>,
     pub(super) fault_reply: Option<KeptReply>,
+    /// The fault was the answer to a message.
+    pub(super) is_answer: bool,
     pub(super) record: Record,
     /// The message whose verdict is awaited ahead of all other replies, while the next one is on its way.
     pub(super) previous: Record,
@@ -196,6 +198,7 @@ impl Session {
             has_served: false,
             fault: None,
             fault_reply: None,
+            is_answer: false,
             record: Record::new(),
             previous: Record::new(),
             is_previous_chunk: false,
@@ -238,6 +241,7 @@ impl Session {
         self.has_served = false;
         self.fault = None;
         self.fault_reply = None;
+        self.is_answer = false;
         self.state = match self.smarthost(config).tls {
             TlsPolicy::Implicit => State::Handshake { is_implicit: true },
             TlsPolicy::Starttls | TlsPolicy::None => State::Greeting,
@@ -358,6 +362,11 @@ impl Session {
     /// What went wrong with the route on this connection, until the next one is made.
     pub fn fault(&self) -> Option<Fault> {
         self.fault
+    }
+
+    /// True when the fault was the answer to a message.
+    pub fn is_fault_an_answer(&self) -> bool {
+        self.is_answer
     }
 
     /// The reply that told the fault, if one did.

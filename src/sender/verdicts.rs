@@ -3,10 +3,10 @@
 //! A message that was refused before with a fault of the route, while others have passed since, is suspect:
 //! it is then the message that the smarthost means, whatever it says. It waits for itself, as one that was
 //! refused with 4yz, and the route goes on.
-use super::{Ending, Fault};
 use super::auth::LoginFault;
 use super::faults::Stage;
 use super::session::{Session, State, Stop};
+use super::{Ending, Fault};
 use crate::smtp::reply_reader::Severity;
 
 impl Session {
