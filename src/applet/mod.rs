@@ -7,6 +7,7 @@ mod check;
 mod demo;
 mod demo_alert;
 mod demo_sink;
+mod login;
 mod queue;
 mod sendmail;
 mod serve;
@@ -20,9 +21,11 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use lexopt::Arg::{Long, Short, Value};
+use lexopt::ValueExt as _;
 
 use crate::config::{self, Config};
 use crate::limits;
+use login::Login;
 use queue::Queue;
 
 /// The demo's sample did not arrive.
@@ -56,6 +59,7 @@ postern: a durable SMTP alert relay
   postern queue remove ID|--all [--yes]    remove it, or everything, unsent
   postern status [--json]                  figures, the way to the smarthost, each client
   postern check --offline [--config FILE]  read the configuration only: \"ok\", or what is wrong
+  postern login [--host NAME]              a login by OAuth 2.0: a code to type in elsewhere
   postern limits                           this board's capacities and what they cost
   postern sendmail [-t] [ADDRESS...]       hand in the message on stdin; also by the name sendmail
   postern demo [--once]                    a relay and its smarthost, to try; --once: one alert, then end
@@ -64,8 +68,8 @@ postern: a durable SMTP alert relay
 
 FILE is /etc/postern.toml unless given; \"queue\" and \"status\" find the relay by it. RUST_LOG wins over the
 file's \"log\".
-Exit codes: 0 done, 1 the demo's alert did not arrive, 64 usage, 65 damaged, 66 no such message, 69 no relay
-is running, 74 disk or network, 75 not yet, 77 not permitted, 78 configuration.
+Exit codes: 0 done, 1 the demo's alert did not arrive or the login was refused, 64 usage, 65 damaged, 66 no
+such message, 69 no relay is running, 74 disk or network, 75 not yet, 77 not permitted, 78 configuration.
 ";
 
 /// What ends an applet early: its exit code and one line.
@@ -82,6 +86,7 @@ enum Applet {
     Check { config: PathBuf },
     Queue(Queue),
     Status { config: PathBuf, is_json: bool },
+    Login(Login),
     Limits,
     Sendmail(Vec<OsString>),
     Demo { once: bool },
@@ -99,6 +104,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Applet::Status { config, is_json } => {
             tool::ask(&config, if is_json { "status json" } else { "status" })
         }
+        Applet::Login(login) => login.run(),
         Applet::Limits => print(&limits::Table.to_string()),
         Applet::Sendmail(arguments) => sendmail::run(arguments),
         Applet::Demo { once } => demo::run(once),
@@ -168,6 +174,8 @@ fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Applet, Failur
             ) => {
                 *config = parser.value()?.into();
             }
+            (Long("config"), Applet::Login(login)) => login.config = parser.value()?.into(),
+            (Long("host"), Applet::Login(login)) => login.host = Some(parser.value()?.string()?),
             (Long("json"), Applet::Status { is_json, .. }) => *is_json = true,
             (Long("offline"), Applet::Check { .. }) => is_offline = true,
             (Long("once"), Applet::Demo { once }) => *once = true,
@@ -186,6 +194,7 @@ fn applet_of(name: &str) -> Option<Applet> {
     let config = || PathBuf::from(config::PATH_DEFAULT);
     match name {
         "serve" => Some(Applet::Serve { config: config() }),
+        "login" => Some(Applet::Login(Login { config: config(), host: None })),
         "check" => Some(Applet::Check { config: config() }),
         "queue" => Some(Applet::Queue(Queue::list(config()))),
         "status" => Some(Applet::Status { config: config(), is_json: false }),
@@ -269,6 +278,9 @@ mod tests {
         let config = default.clone();
         assert_eq!(parsed("postern status --json"), Ok(Applet::Status { config, is_json: true }));
         assert_eq!(parsed("postern limits"), Ok(Applet::Limits));
+        let host = Some("a.example".to_owned());
+        let login = Login { config: PathBuf::from("x"), host };
+        assert_eq!(parsed("postern login --config x --host a.example"), Ok(Applet::Login(login)));
         assert_eq!(parsed("postern demo"), Ok(Applet::Demo { once: false }));
         assert_eq!(parsed("demo --once"), Ok(Applet::Demo { once: true }));
         assert_eq!(parsed("postern --version"), Ok(Applet::Version));

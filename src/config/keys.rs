@@ -63,6 +63,7 @@ pub(super) const KEYS: &[Key] = &[
     key(OAUTH2, "client_secret_file"),
     key(OAUTH2, "refresh_token_file"),
     key(OAUTH2, "scope"),
+    key(OAUTH2, "device_url"),
     key("spool", "path"),
     key("spool", "size"),
     key("spool", "volatile"),

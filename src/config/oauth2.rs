@@ -28,6 +28,8 @@ pub struct Oauth2 {
     pub client_secret_file: Option<PathBuf>,
     /// What they are to be good for; none: what was granted.
     pub scope: Option<String>,
+    /// Who gives codes for a login without a browser (RFC 8628).
+    pub device_url: Option<Url>,
 }
 
 /// What access tokens are given for.
@@ -58,6 +60,11 @@ pub(super) fn read(table: &Table<'_>) -> Result<Oauth2, ConfigError> {
     let client_secret_file = table.read("client_secret_file", values::path)?;
     let refresh_token_file = table.read("refresh_token_file", values::path)?;
     let scope = table.read("scope", |value| values::line(value, TEXT_OCTETS_MAX))?;
+    let device_url = table.read("device_url", url)?;
+    if device_url.is_some() && grant == Some(1) {
+        let what = "has no use with grant = \"client_credentials\"; leave one of them out";
+        return Err(refuse("device_url", what));
+    }
     let grant = match (grant, refresh_token_file) {
         (Some(0), Some(path)) => Granted::RefreshToken(path),
         (Some(0), None) => {
@@ -83,7 +90,7 @@ pub(super) fn read(table: &Table<'_>) -> Result<Oauth2, ConfigError> {
     let Some(client_id) = client_id else {
         return Err(refuse("client_id", "is missing; set the one that the provider gave"));
     };
-    Ok(Oauth2 { grant, token_url, client_id, client_secret_file, scope })
+    Ok(Oauth2 { grant, token_url, client_id, client_secret_file, scope, device_url })
 }
 
 /// An `https://` address whose host can be connected to.

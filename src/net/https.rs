@@ -58,6 +58,11 @@ impl Exchange {
         })
     }
 
+    /// The response; whole when [`Exchange::advance`] has said so.
+    pub(super) fn into_response(self) -> Response {
+        self.response
+    }
+
     /// When [`Exchange::advance`] is to be called although nothing comes.
     pub(super) fn deadline(&self) -> Instant {
         self.deadline

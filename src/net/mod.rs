@@ -8,6 +8,7 @@ pub mod dial;
 mod downstream;
 mod entrance;
 mod event_loop;
+pub mod fetch;
 pub mod hosts;
 mod https;
 mod lines;

@@ -111,14 +111,16 @@ fn read_opened(
 /// folder, where we may give it away.
 ///
 /// # Errors
-/// The file is as before: it can't be replaced, or its owner can't be kept.
+/// The file is as before: it can't be replaced, is a link, or its owner can't be kept.
 pub(super) fn save(path: &Path, secret: &[u8]) -> io::Result<()> {
-    // A link stays one.
-    let path = &std::fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
     let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(ErrorKind::InvalidInput.into());
     };
-    let before = match std::fs::metadata(path) {
+    let before = match std::fs::symlink_metadata(path) {
+        // Its folder may be another's, who could else have any file replaced.
+        Ok(metadata) if !metadata.is_file() => {
+            return Err(io::Error::new(ErrorKind::InvalidInput, "it is a link, or no plain file"));
+        }
         Ok(metadata) => Some(metadata),
         Err(error) if error.kind() == ErrorKind::NotFound => None,
         Err(error) => return Err(error),
@@ -215,9 +217,8 @@ mod tests {
         let link = folder.join("link-that-rotates");
         let _ = std::fs::remove_file(&link);
         std::os::unix::fs::symlink(&path, &link).unwrap();
-        save(&link, b"newer").unwrap();
-        assert!(link.is_symlink());
-        assert_eq!(std::fs::read(&path).unwrap(), b"newer\n");
+        assert!(save(&link, b"newer").is_err());
+        assert_eq!(std::fs::read(&path).unwrap(), b"new\n");
         let exposed = written("that-others-read", b"old", 0o644);
         save(&exposed, b"new").unwrap();
         assert_eq!(std::fs::metadata(&exposed).unwrap().mode() & 0o7777, 0o640);

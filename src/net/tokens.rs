@@ -146,6 +146,16 @@ impl Tokens {
         mem::replace(&mut self.has_saved, false)
     }
 
+    /// Goes on where `old` was, if it is about the same: with its token, and with what is on its way, in which
+    /// a new refresh token may come.
+    pub(super) fn take_over(&mut self, old: Self) {
+        if self.settings == old.settings {
+            self.stage = old.stage;
+            self.access = old.access;
+            self.unsaved = old.unsaved;
+        }
+    }
+
     /// Forgets the token: the smarthost has refused it, however fresh it was.
     pub(super) fn forget(&mut self) {
         self.access = None;

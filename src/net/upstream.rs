@@ -66,6 +66,16 @@ impl Upstream {
         Ok(Self { hosts, clock_steps })
     }
 
+    /// Goes on with the access tokens of `old`, whose settings these replace.
+    pub(super) fn take_over(&mut self, old: Self) {
+        for (host, old) in self.hosts.iter_mut().zip(old.hosts) {
+            if let (Some(tokens), Some(old_tokens)) = (&mut host.tokens, old.tokens) {
+                tokens.take_over(old_tokens);
+                host.stamps = old.stamps;
+            }
+        }
+    }
+
     /// Has `token` told when somebody sets the clock, where that matters.
     ///
     /// # Errors

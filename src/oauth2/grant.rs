@@ -53,7 +53,8 @@ impl fmt::Display for Denial {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Grant => {
-                "the refresh token has expired or was revoked; put a new one into refresh_token_file"
+                "the refresh token has expired or was revoked; get a new one with postern login, or put one \
+                 into refresh_token_file"
             }
             Self::Client => "client_id or client_secret_file is wrong, or the secret has expired",
             Self::Scope => "it refuses the scope",
@@ -113,7 +114,7 @@ fn text(value: Value<'_>) -> Option<Text<'_>> {
 }
 
 /// Some endpoints write the number in quotes.
-fn lifetime_s(value: Value<'_>) -> Option<u64> {
+pub(super) fn lifetime_s(value: Value<'_>) -> Option<u64> {
     match value {
         Value::Number(digits) => digits.parse().ok(),
         Value::Text(text) => str::from_utf8(&text.unescaped()).ok()?.parse().ok(),
@@ -127,13 +128,9 @@ impl Grant {
     /// # Errors
     /// Why there is no token, and what was said of it.
     pub fn judge(status: u16, body: &[u8], secrets: &[&[u8]]) -> Result<Self, (Denial, Description)> {
-        let is_unavailable = status >= 500 || status == 429;
-        let denied = if is_unavailable { Denial::Unavailable } else { Denial::Malformed };
-        let Some(members) = Members::read(body) else { return Err((denied, Description::new())) };
-        if let Some(error) = &members.error {
-            let denial = if is_unavailable { Denial::Unavailable } else { denial_of(error) };
-            return Err((denial, described(error, members.description.as_deref(), secrets)));
-        }
+        let Some(members) = Members::read(body).filter(|members| members.error.is_none()) else {
+            return Err(denied(status, body, secrets));
+        };
         let is_bearer = members.token_type.is_some_and(|kind| kind.eq_ignore_ascii_case(b"bearer"));
         let is_sound = |token: &[u8], first: u8| {
             !token.is_empty() && token.iter().all(|octet| (first..=b'~').contains(octet))
@@ -151,9 +148,24 @@ impl Grant {
                     refresh_token: members.refresh_token,
                 })
             }
-            _ => Err((denied, Description::new())),
+            _ => Err((denial_by(status), Description::new())),
         }
     }
+}
+
+/// Why the response with `status` and `body` has not what was asked for, and what was said of it.
+pub(super) fn denied(status: u16, body: &[u8], secrets: &[&[u8]]) -> (Denial, Description) {
+    let by_status = denial_by(status);
+    let Some(Members { error: Some(error), description, .. }) = Members::read(body) else {
+        return (by_status, Description::new());
+    };
+    let denial = if by_status == Denial::Unavailable { by_status } else { denial_of(&error) };
+    (denial, described(&error, description.as_deref(), secrets))
+}
+
+/// What a status says where nothing else is said.
+fn denial_by(status: u16) -> Denial {
+    if status >= 500 || status == 429 { Denial::Unavailable } else { Denial::Malformed }
 }
 
 fn denial_of(error: &[u8]) -> Denial {

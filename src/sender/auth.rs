@@ -135,7 +135,7 @@ impl fmt::Display for LoginFault {
             Self::TooMany => "there were too many logins",
             Self::NoMechanism => "it offers no login that can be used",
             Self::Secret(fault) => return fault.fmt(f),
-            Self::Token(fault) => return fault.fmt(f),
+            Self::Token(fault) => return write!(f, "no access token from token_url: {fault}"),
         })
     }
 }

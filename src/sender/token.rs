@@ -43,7 +43,6 @@ impl TokenFault {
 
 impl fmt::Display for TokenFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("no access token from token_url: ")?;
         match self {
             Self::Resolve(why) => write!(f, "its name can't be resolved: {why}"),
             Self::Connect => f.write_str("no connection"),

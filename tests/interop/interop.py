@@ -17,6 +17,7 @@ import smarthosts  # noqa: F401
 import tls  # noqa: F401
 import secure_smarthosts  # noqa: F401
 import tokens  # noqa: F401
+import device_login  # noqa: F401
 import octets  # noqa: F401
 import faults  # noqa: F401
 import notices  # noqa: F401

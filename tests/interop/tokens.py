@@ -1,6 +1,7 @@
 """OAuth 2.0: access tokens asked for at an endpoint of our own, over TLS, and everything that goes wrong there."""
 
 import os
+import signal
 import subprocess
 import time
 
@@ -359,6 +360,32 @@ def certificates(world):
         hand_in(relay)
         expect_mail(server, relay)
     return f"{len(bad)} bad ones"
+
+
+@check("oauth2.reload", 60)
+def reload(world):
+    """SIGHUP while a token is awaited: what is on its way is not lost, a new refresh token in it least of all."""
+    place = Place(world, token("access-1", refresh_token="1//second"), mechanisms=("XOAUTH2",))
+    place.endpoint.behave = "drip"
+    keys, path = table(world, place.endpoint, "reload")
+    relay = place.relay("reload", keys)
+    hand_in(relay)
+    expect(Sink.wait_until(lambda: place.endpoint.forms, 20), "not asked")
+    for count in range(3):
+        relay.process.send_signal(signal.SIGHUP)
+        expect(Sink.wait_until(lambda: relay.log().count("reloaded") > count, 20), "not reloaded")  # noqa: B023
+    expect(not place.server.mail, "the answer came before the reload")
+    expect_mail(place.server, relay)
+    expect(path.read_text() == "1//second\n", "the new refresh token is lost")
+    expect(len(place.endpoint.forms) == 1, f"{len(place.endpoint.forms)} requests")
+    # A kept token outlives a reload.
+    seen = place.server.sessions[-1]
+    expect(Sink.wait_until(lambda: seen.is_over, 30), "the idle connection is not closed")
+    hand_in(relay, prefix="second")
+    expect_mail(place.server, relay, 2)
+    expect(len(place.endpoint.forms) == 1, f"{len(place.endpoint.forms)} requests")
+    expect_no_token_in(relay, "1//second")
+    return "3 reloads"
 
 
 @check("oauth2.stopping", 30)

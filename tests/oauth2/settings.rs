@@ -82,6 +82,8 @@ fn what_is_missing_or_without_effect_is_refused() {
     refused(me, &REFRESH.replace("login.example.com", "a..b"), "neither a name nor an address");
     refused(me, &format!("{REFRESH}user = \"x\""), "stands in the wrong place; it belongs in [smarthost]");
     refused(me, &format!("{REFRESH}secret = \"x\""), "is not a key of this version; allowed here: grant,");
+    refused(me, &format!("{CLIENT}device_url = \"https://a/d\""), "device_url: has no use with grant");
+    refused(me, &format!("{REFRESH}device_url = \"http://a/d\""), "is not https://");
     refused("", REFRESH, "smarthost.oauth2: has no user");
     refused(
         "user = \"me\"\ntoken_file = \"/t\"",
@@ -111,4 +113,23 @@ fn the_endpoint_s_certificate_is_judged_by_file_and_clock() {
         assert!(smarthost.needs_clock(UntrustedClock::Wait));
         assert!(!smarthost.needs_clock(UntrustedClock::IgnoreDates));
     }
+}
+
+/// README's configurations for the well-known providers are whole and valid.
+#[test]
+fn readme_s_configurations_are_valid() {
+    let readme = include_str!("../../README.md");
+    let mut count = 0;
+    for section in ["### Gmail\n", "### Microsoft 365\n"] {
+        let (_, section) = readme.split_once(section).expect("the section");
+        let section = section.split("\n### ").next().expect("its text");
+        for block in section.split("```toml\n").skip(1) {
+            let text = block.split("```").next().expect("its end");
+            let config = Config::parse(text, Path::new("README.md"), "router.example.net");
+            let config = config.unwrap_or_else(|error| panic!("{error}\n{text}"));
+            assert!(config.smarthosts[0].login.is_some());
+            count += 1;
+        }
+    }
+    assert_eq!(count, 4);
 }

@@ -69,7 +69,7 @@ fn without_a_token_the_login_says_why() {
     assert_eq!((reply.code, &reply.text[..]), (400, &b"invalid_grant: it is over"[..]));
     let fault = rig.session.fault().expect("a fault");
     assert!(fault.is_about_login());
-    assert!(fault.to_string().contains("put a new one into refresh_token_file"), "{fault}");
+    assert!(fault.to_string().contains("put one into refresh_token_file"), "{fault}");
     let mut rig = Rig::secure(usize::MAX, KEYS);
     rig.play(&format!("{HELLO}no token silent\nC: QUIT"));
     assert!(rig.session.fault_reply().is_none());

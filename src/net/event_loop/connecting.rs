@@ -49,11 +49,16 @@ impl Driver {
             self.take_dialled(now);
         }
         if self.upstream.advance_token(now.instant, smarthost) {
-            for index in RECEIVER_SESSIONS..SLOTS_COUNT {
-                let at = connection_at(index);
-                let waits = self.relay.wants_secret(at) && self.relay.smarthost_of(at) == smarthost;
-                self.slots[index].is_runnable |= waits;
-            }
+            self.wake_logins(smarthost);
+        }
+    }
+
+    /// Has the sessions with `smarthost` that want a secret ask for it again.
+    pub(super) fn wake_logins(&mut self, smarthost: usize) {
+        for index in RECEIVER_SESSIONS..SLOTS_COUNT {
+            let at = connection_at(index);
+            let waits = self.relay.wants_secret(at) && self.relay.smarthost_of(at) == smarthost;
+            self.slots[index].is_runnable |= waits;
         }
     }
 

@@ -91,7 +91,12 @@ impl Driver {
         let Some(prepared) = self.prepared.take() else { return };
         let Prepared { config, upstream, downstream, users } = *prepared;
         self.smarthosts = config.smarthosts.iter().map(|host| (host.host.clone(), host.port)).collect();
-        self.upstream = upstream;
+        let old = std::mem::replace(&mut self.upstream, upstream);
+        self.upstream.take_over(old);
+        // A login that waits for a token may have to ask anew.
+        for smarthost in 0..self.smarthosts.len() {
+            self.wake_logins(smarthost);
+        }
         self.downstream = downstream;
         self.dials.forget_names();
         self.relay.reload(config, users);
