@@ -258,7 +258,12 @@ impl Queue {
         let note = &mut self.notes[message.0 as usize];
         let was_put_back = *note & WAS_PUT_BACK != 0;
         *note ^= WAS_PUT_BACK;
-        let line = if was_put_back { self.line_of(message) } else { Line::Again };
+        let is_suspect = *note & SUSPECT != 0;
+        let line = match (is_suspect, was_put_back) {
+            (true, _) => Line::Behind,
+            (false, true) => self.line_of(message),
+            (false, false) => Line::Again,
+        };
         self.stand(message, line);
     }
 
