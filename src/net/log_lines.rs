@@ -2,9 +2,9 @@
 //!
 //! The one global of the program, since a log is one.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-static DROPPED: AtomicU64 = AtomicU64::new(0);
+static DROPPED: AtomicUsize = AtomicUsize::new(0);
 
 /// One more line was dropped.
 pub fn drop_one() {
@@ -13,5 +13,5 @@ pub fn drop_one() {
 
 /// Lines that were dropped since the start.
 pub fn dropped() -> u64 {
-    DROPPED.load(Ordering::Relaxed)
+    DROPPED.load(Ordering::Relaxed) as u64
 }

@@ -146,8 +146,8 @@ impl Tokens {
         mem::replace(&mut self.has_saved, false)
     }
 
-    /// Goes on where `old` was, if it is about the same: with its token, and with what is on its way, in which
-    /// a new refresh token may come.
+    /// Goes on where `old` was, if it is about the same: with its token, and with what is on its way, in
+    /// which a new refresh token may come.
     pub(super) fn take_over(&mut self, old: Self) {
         if self.settings == old.settings {
             self.stage = old.stage;
