@@ -23,6 +23,7 @@ mod session;
 mod tls;
 mod token;
 mod transaction;
+mod unresolved;
 mod verdicts;
 
 pub use attempt::{Attempt, Ending, Fate};
@@ -31,7 +32,8 @@ pub use faults::{Class, ROWS as FAULT_ROWS, Row as FaultRow, Stage};
 pub use notice::{Addressee, Subject};
 pub use pacing::BACK_OFF_MIN;
 pub use reason::expired;
-pub use route::{Fault, Route, State as RouteState, Unresolved};
+pub use route::{Fault, Route, State as RouteState};
 pub use session::Session;
 pub use tls::TlsFault;
 pub use token::TokenFault;
+pub use unresolved::Unresolved;

@@ -11,47 +11,12 @@ use super::faults::Class;
 use super::pacing::{BACK_OFF_MIN, BackOff, OTHER_BACK_OFF_MAX, Pace};
 use super::tls::TlsFault;
 use super::token::TokenFault;
+use super::unresolved::Unresolved;
 use crate::config::Retry;
 use crate::jitter::Jitter;
 use crate::limits::ROUTE_OCTETS;
 use crate::spool::{KeptReply, MessageIndex};
 use crate::time::{Duration, Instant};
-
-/// Why a name has no addresses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unresolved {
-    /// There is no such name (NXDOMAIN).
-    NoSuchName,
-    /// There is such a name, but it has no address.
-    NoAddress,
-    /// The name servers say that they can't tell (SERVFAIL and its like).
-    ServerFailed,
-    /// They don't want to (REFUSED).
-    Refused,
-    /// There is no way to them.
-    Unreachable,
-    /// They don't reply.
-    Silent,
-    /// It is not in the form of a name.
-    NoName,
-    /// Too many other names are being resolved.
-    Busy,
-}
-
-impl fmt::Display for Unresolved {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::NoSuchName => "there is no such name (NXDOMAIN)",
-            Self::NoAddress => "it has no address",
-            Self::ServerFailed => "the name servers fail (SERVFAIL)",
-            Self::Refused => "the name servers refuse (REFUSED)",
-            Self::Unreachable => "the name servers can't be reached",
-            Self::Silent => "the name servers don't reply",
-            Self::NoName => "it is no name",
-            Self::Busy => "too many names at once",
-        })
-    }
-}
 
 /// What is wrong with the route. None of these says anything about a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -364,11 +364,6 @@ impl Session {
         self.fault
     }
 
-    /// True when the fault was the answer to a message.
-    pub fn is_fault_an_answer(&self) -> bool {
-        self.is_answer
-    }
-
     /// The reply that told the fault, if one did.
     pub fn fault_reply(&self) -> Option<&KeptReply> {
         self.fault_reply.as_ref()

@@ -15,6 +15,11 @@ impl Session {
         self.record.is_suspect = true;
     }
 
+    /// True when the fault was the answer to a message.
+    pub fn is_fault_an_answer(&self) -> bool {
+        self.is_answer
+    }
+
     /// The fault of the route that the reply read last tells, as an answer at `stage`.
     pub(super) fn told(&self, stage: Stage) -> Option<Fault> {
         let class = self.hits.class(stage)?;
