@@ -218,6 +218,7 @@ impl<D: Device> Relay<D> {
                 Buffer::new(slice_of(&mut self.senders_input, at, SENDER_INPUT_OCTETS), &mut sender.input)
                     .filled(octets);
                 self.advance_sender(now, at);
+                self.ride_along(now, at);
             }
         }
     }
@@ -251,6 +252,7 @@ impl<D: Device> Relay<D> {
                 Buffer::new(slice_of(&mut self.senders_output, at, SENDER_OUTPUT_OCTETS), &mut sender.output)
                     .consume(octets);
                 self.advance_sender(now, at);
+                self.ride_along(now, at);
             }
         }
     }
@@ -294,7 +296,10 @@ impl<D: Device> Relay<D> {
                 self.receiver_closed(at);
                 self.grant_tls(now);
             }
-            Connection::Sender(at) => self.sender_closed(now, at),
+            Connection::Sender(at) => {
+                self.senders[at].is_touched = false;
+                self.sender_closed(now, at);
+            }
         }
     }
 

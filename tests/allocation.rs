@@ -255,6 +255,28 @@ fn chunks_and_rewriting_allocate_nothing() {
     assert_eq!(counted.count_total, 0);
 }
 
+/// A queue that leaves in one go, each message's commands behind the end of the one before.
+#[test]
+fn a_queue_that_leaves_allocates_nothing() {
+    let mut world = World::new();
+    world.send(world.client, b"EHLO ups.example.org\r\n");
+    world.read_replies();
+    let counted = allocation_counter::measure(|| {
+        for _ in 0..20 {
+            world.send(world.client, ALERT);
+            world.relay.turn(&world.now);
+            while world.relay.next_touched().is_some() {}
+            world.read_replies();
+        }
+        for _ in 0..100 {
+            world.relay.turn(&world.now);
+            world.serve();
+        }
+    });
+    assert_eq!((world.accepted, world.relayed), (20, 20));
+    assert_eq!(counted.count_total, 0);
+}
+
 #[test]
 fn a_thousand_messages_allocate_nothing() {
     const _: () = assert!(SENDER_CONNECTIONS > 0 && QUEUED_MESSAGES >= 2);

@@ -139,7 +139,7 @@ fn yes_but(step: &'static str, reply: &'static str) -> impl FnMut(&str, &Arrived
     }
 }
 
-/// B-6.1-c: nobody is told about a message with a null reverse-path, `admin` neither.
+/// B-6.1-c, C-4.5.4-a: nobody is told about a message with a null reverse-path, `admin` neither.
 #[test]
 fn null_reverse_path() {
     let mut world = World::new(refusing(REFUSED));

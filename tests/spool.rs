@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use disk::Disk;
 use message::{Found, Shape, envelope, identify, mail_data, recipient};
-use postern::limits::{QUEUED_MESSAGES, RECEIVER_SESSIONS, RECIPIENTS, SPOOL_BLOCKS};
+use postern::limits::{QUEUED_MESSAGES, RECEIVER_SESSIONS, RECIPIENTS, SPOOL_BLOCKS, SPOOL_BLOCKS_RESERVED};
 use postern::spool::{
     BlockIndex, Draft, MessageIndex, OpenError, Recipient, RecipientState, Recovery, Refusal, Settled, Start,
     StartError, Store, start_at,
@@ -293,6 +293,32 @@ fn the_spool_grows_and_shrinks_at_a_start() {
     let too_large = Start { blocks: SPOOL_BLOCKS as u32 + 1, seed: 1, now: Instant(0) };
     let refused = Store::start(disk.clone(), too_large).err();
     assert_eq!(refused, Some(StartError::TooLarge(SPOOL_BLOCKS as u32 + 1)));
+}
+
+/// What fills the smaller spool to its last block would leave no room to write down what becomes of it.
+#[test]
+fn the_spool_shrinks_when_the_reserve_is_left() {
+    const SMALLER: u32 = 24;
+    let (disk, mut store) = new(40);
+    let shape = Shape { octets: 100, recipients: 2 };
+    let messages: Vec<_> = (0..SMALLER - 2).map(|body| accept(&mut store, body, shape)).collect();
+    let count = messages.iter().flatten().count();
+    let mut store = start(&disk, SMALLER, Instant(0));
+    assert_eq!((store.blocks(), store.messages().count()), (40, count));
+    let first = store.messages().next().unwrap();
+    let half = [RecipientState::Delivered, RecipientState::Waiting];
+    assert_eq!(store.settle(first, &half, &[]), Ok(Settled::Waiting));
+    for left in (0..count).rev() {
+        let message = store.messages().next().unwrap();
+        deliver(&mut store, message);
+        store.commit(Instant(60_000));
+        store.commit(Instant(120_000));
+        drop(store);
+        store = start(&disk, SMALLER, Instant(0));
+        let is_room = left <= SMALLER as usize - SPOOL_BLOCKS_RESERVED;
+        assert_eq!(store.blocks(), if is_room { SMALLER } else { 40 }, "{left} messages");
+        assert!(store.blocks_free() >= 8);
+    }
 }
 
 #[test]

@@ -115,8 +115,8 @@ impl World {
 }
 
 /// SEED-D.3: step 1 in gives step 2 out, the trace field on top, and the path as RFC 5321 has it
-/// (S-4.1.1.3-a, S-4.1.1.3-b, SEED-C-b). S-4.4-a, S-4.4-b, S-4.4-c, S-4.4-d, S-4.4-e, S-4.4-f, SEED-F.5-a,
-/// SEED-7.2-a, S-7.2-a, S-3.6.3-a, S-4.2.5-b.
+/// (S-4.1.1.3-a, S-4.1.1.3-b, C-3.6.1-a, SEED-C-b). S-4.4-a, S-4.4-b, S-4.4-c, S-4.4-d, S-4.4-e, S-4.4-f,
+/// SEED-F.5-a, SEED-7.2-a, S-7.2-a, S-3.6.3-a, S-4.2.5-b.
 #[test]
 fn the_relay_scenario() {
     let mut world = World::new("");

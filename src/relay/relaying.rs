@@ -150,41 +150,54 @@ impl<D: Device> Relay<D> {
             return;
         }
         for at in 0..SENDER_CONNECTIONS {
-            while self.senders[at].stage == Stage::Open
-                && self.senders[at].closing == Closing::No
-                && self.senders[at].session.may_begin()
-            {
-                let tick = self.spool.tick(now.instant);
-                if self.queue.is_ready(tick) && self.makes_way(now, at) {
-                    break;
-                }
-                let route = &mut self.routes[self.senders[at].smarthost];
-                if route.paced_until() > now.instant {
-                    break;
-                }
-                let Some(message) = self.queue.next(tick) else { return };
-                route.begun(now.instant);
-                let is_suspect = route.is_proven() && self.queue.is_suspect(message);
-                let begun = if self.is_notice_next(message) {
-                    self.begin_notice(now, at, message)
-                } else {
-                    self.senders[at].session.begin(message, now, &self.config, &mut self.spool)
-                };
-                if begun.is_err() {
-                    self.counters.damaged += 1;
-                    self.spool.set_aside(message);
-                    self.queue.remove(message);
-                    continue;
-                }
-                if is_suspect {
-                    self.senders[at].session.suspect();
-                }
-                self.advance_sender(now, at);
-                self.touch(Connection::Sender(at));
-                // It may have been decided without a word to the smarthost.
-                if !self.record_results_of(now, at) {
-                    break;
-                }
+            self.begin_messages_of(now, at);
+        }
+    }
+
+    /// Begins the next message at once where its commands may go out in one segment with the end of the last
+    /// one's mail data, which has just been put into the output.
+    pub(super) fn ride_along(&mut self, now: &Now, at: usize) {
+        let session = &self.senders[at].session;
+        if session.may_begin() && !session.is_ready() && !self.begins_nothing() {
+            self.begin_messages_of(now, at);
+        }
+    }
+
+    fn begin_messages_of(&mut self, now: &Now, at: usize) {
+        while self.senders[at].stage == Stage::Open
+            && self.senders[at].closing == Closing::No
+            && self.senders[at].session.may_begin()
+        {
+            let tick = self.spool.tick(now.instant);
+            if self.queue.is_ready(tick) && self.makes_way(now, at) {
+                return;
+            }
+            let route = &mut self.routes[self.senders[at].smarthost];
+            if route.paced_until() > now.instant {
+                return;
+            }
+            let Some(message) = self.queue.next(tick) else { return };
+            route.begun(now.instant);
+            let is_suspect = route.is_proven() && self.queue.is_suspect(message);
+            let begun = if self.is_notice_next(message) {
+                self.begin_notice(now, at, message)
+            } else {
+                self.senders[at].session.begin(message, now, &self.config, &mut self.spool)
+            };
+            if begun.is_err() {
+                self.counters.damaged += 1;
+                self.spool.set_aside(message);
+                self.queue.remove(message);
+                continue;
+            }
+            if is_suspect {
+                self.senders[at].session.suspect();
+            }
+            self.advance_sender(now, at);
+            self.touch(Connection::Sender(at));
+            // It may have been decided without a word to the smarthost.
+            if !self.record_results_of(now, at) {
+                return;
             }
         }
     }

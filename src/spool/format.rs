@@ -5,6 +5,7 @@
 
 use super::device::{BLOCK_OCTETS, Block, BlockIndex};
 use super::layout::{self, FORMAT_VERSION, SUPERBLOCK_SLOTS, Stage, Superblock};
+use super::store::HEADS_RESERVE;
 use super::{Device, DeviceError, Start, StartError, Store};
 use crate::time::Tick;
 
@@ -20,7 +21,8 @@ pub(super) enum Found {
 }
 
 impl<D: Device> Store<D> {
-    /// Grows the file to the size wanted, or shrinks it when nothing lies beyond.
+    /// Grows the file to the size wanted, or shrinks it when nothing lies beyond and the reserve for new
+    /// heads is left: without that no result could be written down, and nothing would ever leave.
     pub(super) fn resize(&mut self, wanted: u32) -> Result<(), StartError> {
         let present = self.superblock.blocks;
         if wanted > present {
@@ -30,8 +32,9 @@ impl<D: Device> Store<D> {
                 self.device.resize(present)?;
             }
         } else if wanted < present && wanted > SUPERBLOCK_SLOTS {
-            if !self.map.is_unused_from(wanted, present) {
-                log::warn!("spool: shrinks to {wanted} blocks when no message lies beyond them");
+            let has_reserve = self.map.free_count() >= present - wanted + HEADS_RESERVE;
+            if !has_reserve || !self.map.is_unused_from(wanted, present) {
+                log::warn!("spool: shrinks to {wanted} blocks when there is room for its messages in them");
                 return Ok(());
             }
             self.map.cut(wanted);

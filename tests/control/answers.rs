@@ -357,3 +357,23 @@ fn how_the_relay_is() {
         assert!(json.contains(part), "{part} is not in {json}");
     }
 }
+
+#[test]
+fn a_message_that_cannot_be_read_now() {
+    let mut world = World::new();
+    let id = world.submit_to("a@b.example");
+    let block =
+        (2..256).map(BlockIndex).find(|at| world.disk.peek(*at).windows(9).any(|w| w == b"a@b.examp"));
+    world.disk.make_unreadable(block.expect("the message's block"));
+    let (body, end) = answer(&mut world, "queue\n");
+    assert!(body.ends_with(&format!("\n{id}  unreadable\n")), "{body}");
+    assert_eq!(end, "0 ");
+    let (body, _) = answer(&mut world, "queue json\n");
+    let shown = format!("{{\"id\":\"{id}\",\"state\":\"unreadable\",\"recipients\":[]}}]}}\n");
+    assert!(body.ends_with(&shown), "{body}");
+    let (_, end) = answer(&mut world, &format!("show {id}\n"));
+    assert_eq!(end, format!("65 {id} is damaged: this is what is left"));
+    let (_, end) = answer(&mut world, &format!("remove {id}\n"));
+    assert_eq!(end, format!("0 {id} is removed"));
+    assert_eq!(world.after_power_cut(false).ids(), []);
+}

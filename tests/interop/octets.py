@@ -35,6 +35,27 @@ def octets(world):
     return f"{COUNT} messages, {copies} recipients, {sum(sizes) / 2**20:.0f} MiB, each once"
 
 
+@check("octets.chunking", 120)
+def chunking(world):
+    """The same in chunks, with and without PIPELINING, and while connections break over them."""
+    for name, extensions in (("with", ["PIPELINING", "SIZE", "8BITMIME"]), ("without", ["SIZE", "8BITMIME"])):
+        sink = Sink(world, free_port(), name=f"sink-{name}", extensions=[*extensions, "CHUNKING"]).start()
+        relay = Relay(world, sink.port, name=name).start()
+        messages = [mail.corpus(number, world.seed) for number in range(200)]
+        unsent = load.send_all(relay.port, messages, clients=8)
+        expect(not unsent, f"{name}: {len(unsent)} not accepted")
+        sink.wait_for(messages, 60)
+        wrong = mail.compare(messages, sink)
+        expect(not wrong, f"{name}: {len(wrong)} faults, the first: {wrong[:3]}")
+        sink.behave(drop_dots=3)
+        more = [mail.alert(number, 3000, "drop", 2, world.seed) for number in range(30)]
+        unsent = load.send_all(relay.port, more, clients=4)
+        expect(not unsent, f"{name}: {len(unsent)} not accepted")
+        expect(sink.wait_for(more, 60), f"{name}: not all has arrived")
+        relay.kill()
+    return "2 smarthosts, 460 messages"
+
+
 @check("octets.without_extensions", 60)
 def without_extensions(world):
     """A smarthost that offers nothing: no pipelining, no SIZE; 7-bit mail arrives all the same."""

@@ -102,7 +102,11 @@ def run_as(world):
         folder = place(world)
         relay = Relay(world, sink.port, name=f"relay{number}", size="1MiB", top=f'run_as = "{who}"\n')
         port = low_port()
-        changed(relay, folder, port=(f":{relay.port}", f":{port}"))
+        socket_path = folder / "run" / "submit.sock"
+        changed(
+            relay, folder, port=(f":{relay.port}", f":{port}"),
+            submit=(f'"{folder}/submit.sock"', f'"{socket_path}"'),
+        )
         relay.port = port
         relay.start()
         is_bare(relay, uid, gid, [])
@@ -114,7 +118,10 @@ def run_as(world):
         relay.kill()
         relay.start()
         is_bare(relay, uid, gid, [])
+        mode = socket_path.stat().st_mode & 0o777
+        expect(mode == 0o666 and socket_path.parent.stat().st_uid == uid, f"sendmail's socket: {mode:o}")
         expect(relay.terminate() == 0, "not ended with 0")
+        expect(not socket_path.exists(), "the socket is left behind")
         expect("running as root" not in relay.log(), "it says that it is root")
     return f"port {port}; no capability, group or way to a core file is left"
 

@@ -276,6 +276,32 @@ fn much_mail_data_waits() {
     }
 }
 
+/// C-4.1.1.4-c, C-4.1.1.4-b: a message of no octets leaves with our trace field, in either way.
+#[test]
+fn a_message_of_no_octets() {
+    for hello in ["250-a\r\n250-PIPELINING\r\n250 CHUNKING\r\n", "250-a\r\n250 PIPELINING\r\n"] {
+        let mut rig = Rig::new(7);
+        let message = rig.message(&envelope(), &["a@x.example"], b"");
+        rig.hello(hello);
+        rig.begin(message);
+        let is_chunk = hello.contains("CHUNKING");
+        if is_chunk {
+            let written = String::from_utf8_lossy(&rig.written).into_owned();
+            let (_, behind) = written.split_once("BDAT ").unwrap();
+            let (octets, chunk) = behind.split_once(" LAST\r\n").unwrap();
+            assert_eq!(octets.parse(), Ok(chunk.len()));
+            rig.written = chunk.as_bytes().to_vec();
+        } else {
+            rig.written.clear();
+        }
+        rig.say(if is_chunk { b"250 a\r\n250 a\r\n" } else { b"250 a\r\n250 a\r\n354 a\r\n" });
+        rig.trace("the mail data");
+        assert_eq!(rig.written, if is_chunk { &b""[..] } else { b".\r\n" });
+        rig.say(b"250 taken\r\n");
+        assert_eq!(rig.result(), "tried D");
+    }
+}
+
 /// A block that can't be read ends the connection within the chunk.
 #[test]
 fn damage_within_a_chunk() {

@@ -45,8 +45,9 @@ fn relay(
     rig.result()
 }
 
-/// PIPE-i, C-4.5.3.1.8-a, C-4.5.4.1-a: as many recipients as there may be, in groups of a hundred, to a
-/// smarthost that reads little at once and answers octet by octet.
+/// PIPE-i, C-4.5.3.1.8-a, C-4.5.4.1-a, C-2.3.8-a, C-2.2.2-a, C-4.5.3.1.4-a (the smarthost takes lines of 510
+/// octets at most, and only the verbs that it knows): as many recipients as there may be, in groups of a
+/// hundred, to a smarthost that reads little at once and answers octet by octet.
 #[test]
 fn as_many_recipients_as_there_may_be() {
     for (window, piece) in [(600, 1), (5000, 1000), (usize::MAX, usize::MAX)] {

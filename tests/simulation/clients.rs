@@ -57,6 +57,8 @@ enum Awaited {
     Mail(usize),
     Rcpt(usize, usize),
     Data(usize),
+    /// A chunk that is not the last; how many octets of the mail data were sent with it.
+    Chunk(usize, usize),
     Message(usize),
     Other,
     Quit,
@@ -85,6 +87,8 @@ pub(crate) struct Client {
     kind: Kind,
     habits: swarm::Clients,
     is_extended: bool,
+    /// BDAT instead of DATA.
+    uses_chunks: bool,
     messages: u64,
     lives: u8,
     awaited: VecDeque<Awaited>,
@@ -113,13 +117,15 @@ impl Client {
     ) -> Self {
         let is_slow = kind == Kind::Slow || random.chance(30);
         let stops = matches!(kind, Kind::Stalling | Kind::Breaking);
+        let is_extended = matches!(kind, Kind::Flooding | Kind::Deaf) || random.chance(800);
         Self {
             wire,
             run,
             host: random.between(1, 3) as u8,
             kind,
             habits,
-            is_extended: matches!(kind, Kind::Flooding | Kind::Deaf) || random.chance(800),
+            is_extended,
+            uses_chunks: is_extended && random.chance(habits.chunks),
             messages: random.between(1, habits.messages),
             lives: 3,
             awaited: VecDeque::from([Awaited::Greeting]),
@@ -315,12 +321,15 @@ impl Client {
                     self.next_message(random, oracle);
                 } else if recipient + 1 < oracle.recipients(at) {
                     self.say_recipient(at, recipient + 1);
+                } else if self.uses_chunks && oracle.submission(at).mail.is_of_lines() {
+                    self.send_chunk(random, at, 0, oracle);
                 } else {
                     self.say("DATA", Awaited::Data(at));
                 }
             }
+            Awaited::Chunk(at, sent) if is_good => self.send_chunk(random, at, sent, oracle),
             Awaited::Data(at) if code == 354 => self.send(random, at, oracle),
-            Awaited::Data(_) => {
+            Awaited::Data(_) | Awaited::Chunk(..) => {
                 self.say("RSET", Awaited::Other);
                 self.try_again(random, code, oracle);
             }
@@ -404,6 +413,28 @@ impl Client {
     fn send(&mut self, random: &mut Random, at: usize, oracle: &mut Oracle) {
         self.append_mail(at, oracle);
         self.awaited.push_back(Awaited::Message(at));
+        self.go_on(random, oracle);
+    }
+
+    /// The next chunk of a message, of which so many octets were sent (RFC 3030 2).
+    fn send_chunk(&mut self, random: &mut Random, at: usize, sent: usize, oracle: &mut Oracle) {
+        let octets = &oracle.submission(at).mail.expected[sent..];
+        let is_last = random.chance(400);
+        let chunk = &octets[..if is_last { octets.len() } else { random.below(octets.len() + 1) }];
+        let (last, awaited) = match is_last {
+            true => (" LAST", Awaited::Message(at)),
+            false => ("", Awaited::Chunk(at, sent + chunk.len())),
+        };
+        self.say(&format!("BDAT {}{last}", chunk.len()), awaited);
+        self.output.extend_from_slice(chunk);
+        if is_last {
+            self.ends.push_back((self.output.len(), at));
+            self.go_on(random, oracle);
+        }
+    }
+
+    /// The mail data was sent: what comes right behind.
+    fn go_on(&mut self, random: &mut Random, oracle: &mut Oracle) {
         match self.kind {
             Kind::Leaving => {
                 self.say("QUIT", Awaited::Quit);

@@ -7,20 +7,22 @@
 //! Left out: sockets' edge-triggered readiness. Here a connection is pumped in each turn in which something
 //! could move. Once the disk is frozen the process is as good as dead: nothing leaves any more.
 
+mod secure;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr};
 
 use postern::limits::{OUTPUT_OCTETS, RECEIVER_SESSIONS, SENDER_CONNECTIONS};
 use postern::receiver::Peer;
 use postern::relay::{Connection, Relay, Room};
-use postern::sender::{Fault, TlsFault};
+use postern::sender::Fault;
 use postern::smtp::reply::REPLY_OCTETS_MAX;
 use postern::time::{Duration, Instant, Now};
 
 use crate::disk::{Disk, Random};
 use crate::net::{End, Got, Ms, Wire};
-use crate::secure::{self, HELLO, Keys, Tls};
-use crate::swarm::{Draw, Smarthosts};
+use crate::secure::{self as secrets, HELLO, Keys, Tls};
+use crate::swarm::Smarthosts;
 use crate::trace;
 
 const ROUNDS_MAX: usize = 16;
@@ -41,6 +43,8 @@ pub(crate) enum Link {
     Open {
         wire: usize,
         tls: Tls,
+        /// When an access token is there that was asked for.
+        token_at: Option<Ms>,
         is_at_end: bool,
         is_runnable: bool,
     },
@@ -154,7 +158,8 @@ impl Driver {
                 Link::Connecting { answer, until, .. } => {
                     wakes.push(ms_of(answer.map_or(until, |(at, _)| at.min(until))));
                 }
-                Link::Open { wire, is_runnable, tls, .. } => {
+                Link::Open { wire, is_runnable, tls, token_at, .. } => {
+                    wakes.extend(token_at);
                     let at = connection_at(index);
                     let is_handshaking = matches!(tls, Tls::Handshaking { .. });
                     let reads = is_handshaking || !turn.relay.space(at).is_empty();
@@ -230,17 +235,21 @@ impl Driver {
     }
 
     fn is_ready(&self, turn: &Turn<'_>, index: usize) -> bool {
-        let Link::Open { wire, tls, is_at_end, is_runnable } = self.links[index] else { return false };
+        let Link::Open { wire, tls, token_at, is_at_end, is_runnable } = self.links[index] else {
+            return false;
+        };
         let at = connection_at(index);
         let wire = &turn.wires[&wire];
         let has_come = wire.to_relay.ready_at().is_some_and(|at| at <= turn.ms) && !is_at_end;
         let may_write = wire.from_relay.room() > 0 || wire.from_relay.is_broken();
-        is_runnable || has_come || may_write && has_output(turn.relay, at, tls)
+        let has_token = token_at.is_some_and(|at| at <= turn.ms);
+        is_runnable || has_token || has_come || may_write && has_output(turn.relay, at, tls)
     }
 
     fn open(&mut self, turn: &mut Turn<'_>, index: usize, wire: usize) {
         self.moved += 1;
-        self.links[index] = Link::Open { wire, tls: Tls::None, is_at_end: false, is_runnable: false };
+        self.links[index] =
+            Link::Open { wire, tls: Tls::None, token_at: None, is_at_end: false, is_runnable: false };
         self.pump(turn, index);
     }
 
@@ -292,23 +301,6 @@ impl Driver {
         Pumped::Runnable
     }
 
-    /// Begins TLS, and hands in the secret, where that is asked for.
-    fn secure(&mut self, turn: &mut Turn<'_>, at: Connection, index: usize) {
-        if self.tls(index) == Tls::None && turn.relay.wants_tls(at) {
-            let faults = turn.smarthosts[turn.relay.smarthost_of(at)].handshakes;
-            if turn.random.chance(faults / 4) {
-                turn.relay.tls_failed(&turn.now, at, secure::local_fault(turn.random));
-            } else {
-                self.set_tls(index, Tls::Handshaking { is_said: false });
-            }
-            self.moved += 1;
-        }
-        if turn.relay.wants_secret(at) {
-            turn.relay.secret(&turn.now, at, turn.keys.secret());
-            self.moved += 1;
-        }
-    }
-
     fn write(
         &mut self,
         turn: &mut Turn<'_>,
@@ -334,7 +326,7 @@ impl Driver {
             }
             let mut octets = turn.relay.output(at).to_vec();
             if tls == Tls::Up {
-                secure::veil(&mut octets);
+                secrets::veil(&mut octets);
             }
             let count = pipe.write(turn.ms, &octets, turn.random);
             if count == 0 {
@@ -382,7 +374,7 @@ impl Driver {
             Got::Nothing => Ok(false),
             Got::Octets(count) => {
                 if tls == Tls::Up {
-                    secure::veil(&mut space[..count]);
+                    secrets::veil(&mut space[..count]);
                 }
                 self.moved += count as u64;
                 turn.relay.filled(&turn.now, at, count);
@@ -401,32 +393,6 @@ impl Driver {
                 Ok(true)
             }
             Got::End(End::Reset) => Err(Broken),
-        }
-    }
-
-    /// The smarthost has answered our hello.
-    fn shake_hands(&mut self, turn: &mut Turn<'_>, at: Connection, index: usize, answer: u8) {
-        self.moved += 1;
-        let faults = turn.smarthosts[turn.relay.smarthost_of(at)].handshakes;
-        let fault = match answer {
-            HELLO => turn.random.chance(faults).then(|| secure::handshake_fault(turn.random)),
-            _ => Some(TlsFault::Handshake),
-        };
-        self.set_tls(index, if fault.is_some() { Tls::None } else { Tls::Up });
-        match fault {
-            Some(fault) => turn.relay.tls_failed(&turn.now, at, fault),
-            None => turn.relay.tls_started(&turn.now, at),
-        }
-    }
-
-    fn tls(&self, index: usize) -> Tls {
-        let Link::Open { tls, .. } = self.links[index] else { return Tls::None };
-        tls
-    }
-
-    fn set_tls(&mut self, index: usize, to: Tls) {
-        if let Link::Open { tls, .. } = &mut self.links[index] {
-            *tls = to;
         }
     }
 

@@ -57,6 +57,11 @@ impl Mail {
         mail
     }
 
+    /// True when it can be sent without transparency, as it is to come out.
+    pub(crate) fn is_of_lines(&self) -> bool {
+        !self.has_bare_cr && !self.has_bare_lf
+    }
+
     fn line(&mut self, line: &[u8]) {
         if line.starts_with(b".") {
             self.wire.push(b'.');

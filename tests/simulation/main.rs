@@ -33,7 +33,7 @@ use std::time::{Duration, Instant};
 use figures::Figures;
 use world::World;
 
-const SEEDS: u64 = 600;
+const SEEDS: u64 = 1000;
 const STEPS: u64 = 2000;
 /// Seeds that once failed.
 const REGRESSIONS: &str = include_str!("regressions");

@@ -7,7 +7,8 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
-use postern::sender::{Secret, SecretFault, TlsFault, Unresolved};
+use postern::oauth2::Denial;
+use postern::sender::{Secret, SecretFault, TlsFault, TokenFault, Unresolved};
 use zeroize::Zeroizing;
 
 use crate::disk::Random;
@@ -63,6 +64,23 @@ pub(crate) fn name_fault(random: &mut Random) -> Unresolved {
         Unresolved::Silent,
         Unresolved::NoName,
         Unresolved::Busy,
+    ])
+}
+
+/// Why there is no access token.
+pub(crate) fn token_fault(random: &mut Random) -> TokenFault {
+    let name_fault = name_fault(random);
+    random.pick(&[
+        TokenFault::Resolve(name_fault),
+        TokenFault::Connect,
+        TokenFault::Tls(TlsFault::UnknownAuthority),
+        TokenFault::Timeout,
+        TokenFault::Lost,
+        TokenFault::Denied(Denial::Grant),
+        TokenFault::Denied(Denial::Unavailable),
+        TokenFault::Denied(Denial::Malformed),
+        TokenFault::NoRefreshToken(SecretFault::Missing),
+        TokenFault::NoClientSecret(SecretFault::Exposed),
     ])
 }
 

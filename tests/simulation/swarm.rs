@@ -107,6 +107,8 @@ pub(crate) struct Clients {
     pub(crate) recipients: u64,
     /// Mail data out of a thousand with bare CR or LF in it.
     pub(crate) bare: u32,
+    /// Clients out of a thousand that send chunks.
+    pub(crate) chunks: u32,
 }
 
 /// What the smarthost does, in events out of a thousand.
@@ -150,6 +152,8 @@ pub(crate) struct Smarthosts {
     pub(crate) handshakes: u32,
     /// Logins refused or put off whatever the secret, and connections without a mechanism.
     pub(crate) logins: u32,
+    /// Secrets that are access tokens to be asked for, and answers that are none.
+    pub(crate) tokens: u32,
     /// A login is wanted at MAIL (530).
     pub(crate) login_wanted: u32,
     /// The longest time to a reply, in ms.
@@ -331,6 +335,7 @@ impl Clients {
             message_octets: random.pick(&[200, 2000, 5000, 20_000]),
             recipients: random.pick(&[1, 2, 5, 5, 130]),
             bare: random.weight(400),
+            chunks: random.pick(&[0, 200, 1000]),
         }
     }
 }
@@ -357,6 +362,7 @@ impl Smarthosts {
         starttls: 0,
         handshakes: 0,
         logins: 0,
+        tokens: 0,
         login_wanted: 0,
         delay_ms: 0,
     };
@@ -382,6 +388,7 @@ impl Smarthosts {
             starttls: random.weight(200),
             handshakes: random.weight(300),
             logins: random.weight(300),
+            tokens: random.weight(500),
             login_wanted: if random.chance(100) { 1 + random.weight(60) } else { 0 },
             delay_ms: random.pick(&[0, 0, 20, 2000]),
         }

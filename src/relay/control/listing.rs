@@ -135,9 +135,11 @@ impl Listing {
         let Listed { message, id, is_aside } = listed;
         let envelope = if is_aside { None } else { reader.open(&mut relay.spool, message).ok() };
         let Some(envelope) = envelope else {
+            // What can't be read now may be readable later: only its turn decides that it is damaged.
+            let state = if is_aside { "damaged" } else { "unreadable" };
             piece(output, |output| match self.is_json {
-                true => write!(output, "{comma}{{\"id\":\"{id}\",\"state\":\"damaged\",\"recipients\":["),
-                false => writeln!(output, "\n{id}  damaged"),
+                true => write!(output, "{comma}{{\"id\":\"{id}\",\"state\":\"{state}\",\"recipients\":["),
+                false => writeln!(output, "\n{id}  {state}"),
             });
             return Place::MessageEnd;
         };

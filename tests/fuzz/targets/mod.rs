@@ -11,7 +11,8 @@ mod sender;
 pub(crate) type Target = fn(&[u8]);
 
 /// All of them, by the names of their corpora.
-pub(crate) const TARGETS: [(&str, Target); 6] = [
+pub(crate) const TARGETS: [(&str, Target); 7] = [
+    ("address_list", parsers::address_list),
     ("command", parsers::command),
     ("mail_data", parsers::mail_data),
     ("receiver", receiver::receiver),

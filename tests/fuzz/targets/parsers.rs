@@ -3,6 +3,7 @@
 
 use postern::buffer::{Buffer, Window};
 use postern::limits::{COMMAND_OCTETS_MAX, REPLY_TEXT_OCTETS_MAX};
+use postern::smtp::address_list::AddressList;
 use postern::smtp::command::{self, AuthTerms, Command, Service, Terms};
 use postern::smtp::line::{self, Line};
 use postern::smtp::login::Response;
@@ -42,6 +43,24 @@ fn assert_clean(octets: &[u8], may_be_utf8: bool) {
     let is_clean = |octet: &u8| (b' '..=b'~').contains(octet) || may_be_utf8 && !octet.is_ascii();
     assert!(octets.iter().all(is_clean), "{}", octets.escape_ascii());
     assert!(core::str::from_utf8(octets).is_ok());
+}
+
+/// A field's address list (RFC 5322 3.4): each address can stand in a command and is read again as itself,
+/// and what is none is told once, as the last.
+pub(super) fn address_list(octets: &[u8]) {
+    let items: Vec<_> = AddressList::new(octets).collect();
+    for (at, item) in items.iter().enumerate() {
+        match item {
+            Ok(address) => {
+                assert_clean(&address.path, true);
+                assert!(!octets[address.specification.clone()].is_empty());
+                let again: Vec<_> =
+                    AddressList::new(&address.path).flatten().map(|again| again.path).collect();
+                assert_eq!(again, core::slice::from_ref(&address.path), "it comes back");
+            }
+            Err(broken) => assert!(at + 1 == items.len() && broken.place.end <= octets.len()),
+        }
+    }
 }
 
 /// A line as it was read: what it is, its code, its text; nothing: malformed.
