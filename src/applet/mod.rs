@@ -3,6 +3,7 @@
 //! The applet is the program's name (as a link to it has it) or the first argument. Each ends with an exit
 //! code of sysexits.h, and what went wrong is one line on stderr, `postern: ...`.
 
+mod advice;
 mod check;
 mod demo;
 mod demo_alert;
@@ -11,6 +12,7 @@ mod login;
 mod queue;
 mod sendmail;
 mod serve;
+mod setup;
 mod stderr_log;
 mod tool;
 
@@ -25,6 +27,7 @@ use lexopt::ValueExt as _;
 
 use crate::config::{self, Config};
 use crate::limits;
+use check::Check;
 use login::Login;
 use queue::Queue;
 
@@ -58,7 +61,9 @@ postern: a durable SMTP alert relay
   postern queue retry [ID]                 try it, or everything, now
   postern queue remove ID|--all [--yes]    remove it, or everything, unsent
   postern status [--json]                  figures, the way to the smarthost, each client
-  postern check --offline [--config FILE]  read the configuration only: \"ok\", or what is wrong
+  postern setup                            asks four questions and writes a configuration
+  postern check [--send ADDRESS]           the way of a message, a step a line; --send: one for real
+  postern check --offline                  read the configuration only: \"ok\", or what is wrong
   postern login [--host NAME]              a login by OAuth 2.0: a code to type in elsewhere
   postern limits                           this board's capacities and what they cost
   postern sendmail [-t] [ADDRESS...]       hand in the message on stdin; also by the name sendmail
@@ -68,8 +73,9 @@ postern: a durable SMTP alert relay
 
 FILE is /etc/postern.toml unless given; \"queue\" and \"status\" find the relay by it. RUST_LOG wins over the
 file's \"log\".
-Exit codes: 0 done, 1 the demo's alert did not arrive or the login was refused, 64 usage, 65 damaged, 66 no
-such message, 69 no relay is running, 74 disk or network, 75 not yet, 77 not permitted, 78 configuration.
+Exit codes: 0 done, 1 the demo's alert did not arrive, the login was refused or setup was left, 10 to 20 a
+step of the check failed, 64 usage, 65 damaged, 66 no such message, 69 no relay is running, 74 disk or
+network, 75 not yet, 77 not permitted, 78 configuration.
 ";
 
 /// What ends an applet early: its exit code and one line.
@@ -83,7 +89,8 @@ struct Failure {
 #[derive(Debug, PartialEq, Eq)]
 enum Applet {
     Serve { config: PathBuf },
-    Check { config: PathBuf },
+    Check(Check),
+    Setup { config: PathBuf },
     Queue(Queue),
     Status { config: PathBuf, is_json: bool },
     Login(Login),
@@ -98,7 +105,8 @@ enum Applet {
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let end = parse(arguments).and_then(|applet| match applet {
         Applet::Serve { config } => serve::run(&config),
-        Applet::Check { config } => check::run(&config),
+        Applet::Check(check) => check.run(),
+        Applet::Setup { config } => setup::run(&config),
         Applet::Queue(queue) if queue.is_for_help() => print(HELP),
         Applet::Queue(queue) => queue.run(),
         Applet::Status { config, is_json } => {
@@ -164,28 +172,26 @@ fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Applet, Failur
     if let Applet::Queue(_) = applet {
         return Ok(Applet::Queue(Queue::parse(&mut parser)?));
     }
-    let mut is_offline = false;
     while let Some(argument) = parser.next()? {
         match (argument, &mut applet) {
             (Long("help") | Short('h'), _) => return Ok(Applet::Help),
             (
                 Long("config"),
-                Applet::Serve { config } | Applet::Check { config } | Applet::Status { config, .. },
+                Applet::Serve { config }
+                | Applet::Setup { config }
+                | Applet::Check(Check { config, .. })
+                | Applet::Status { config, .. },
             ) => {
                 *config = parser.value()?.into();
             }
             (Long("config"), Applet::Login(login)) => login.config = parser.value()?.into(),
             (Long("host"), Applet::Login(login)) => login.host = Some(parser.value()?.string()?),
             (Long("json"), Applet::Status { is_json, .. }) => *is_json = true,
-            (Long("offline"), Applet::Check { .. }) => is_offline = true,
+            (Long("offline"), Applet::Check(check)) => check.is_offline = true,
+            (Long("send"), Applet::Check(check)) => check.send_to = Some(check::recipient(&parser.value()?)?),
             (Long("once"), Applet::Demo { once }) => *once = true,
             (other, _) => return Err(other.unexpected().into()),
         }
-    }
-    if matches!(applet, Applet::Check { .. }) && !is_offline {
-        return Err(Failure::usage(
-            "check: this version checks the configuration only; say so with --offline",
-        ));
     }
     Ok(applet)
 }
@@ -195,7 +201,8 @@ fn applet_of(name: &str) -> Option<Applet> {
     match name {
         "serve" => Some(Applet::Serve { config: config() }),
         "login" => Some(Applet::Login(Login { config: config(), host: None })),
-        "check" => Some(Applet::Check { config: config() }),
+        "setup" => Some(Applet::Setup { config: config() }),
+        "check" => Some(Applet::Check(Check::new(config()))),
         "queue" => Some(Applet::Queue(Queue::list(config()))),
         "status" => Some(Applet::Status { config: config(), is_json: false }),
         "limits" => Some(Applet::Limits),
@@ -272,9 +279,15 @@ mod tests {
         let (default, other) = (PathBuf::from("/etc/postern.toml"), PathBuf::from("x"));
         assert_eq!(parsed("postern serve"), Ok(Applet::Serve { config: default.clone() }));
         assert_eq!(parsed("/usr/sbin/postern serve --config x"), Ok(Applet::Serve { config: other.clone() }));
-        assert_eq!(parsed("/usr/bin/check --offline --config=x"), Ok(Applet::Check { config: other }));
+        assert_eq!(
+            parsed("/usr/bin/check --offline --config=x"),
+            Ok(Applet::Check(Check { is_offline: true, ..Check::new(other) }))
+        );
         assert_eq!(parsed("postern queue"), Ok(Applet::Queue(Queue::list(default.clone()))));
-        assert_eq!(parsed("postern check --offline"), Ok(Applet::Check { config: default.clone() }));
+        assert_eq!(
+            parsed("postern check --offline"),
+            Ok(Applet::Check(Check { is_offline: true, ..Check::new(default.clone()) }))
+        );
         let config = default.clone();
         assert_eq!(parsed("postern status --json"), Ok(Applet::Status { config, is_json: true }));
         assert_eq!(parsed("postern limits"), Ok(Applet::Limits));
@@ -298,7 +311,8 @@ mod tests {
             "postern serve x",
             "postern limits --config x",
             "postern --once demo",
-            "postern check --config x",
+            "postern check --send",
+            "postern check --send nobody",
             "postern demo --once=yes",
         ] {
             let (code, text) = parsed(line).unwrap_err();

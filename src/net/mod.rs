@@ -16,6 +16,7 @@ mod listener;
 pub mod log_lines;
 pub mod on_link;
 pub mod privileges;
+pub mod probe;
 pub mod resolver;
 mod secret;
 mod socket_file;
@@ -33,7 +34,7 @@ use crate::sender::SecretFault;
 use crate::spool::OpenError;
 
 pub use event_loop::{EventLoop, Running};
-pub use tls::{KeyPairFault, TrustError};
+pub use tls::{KeyPairFault, Presented, TrustError};
 
 /// Why the relay can't start, as one line for the administrator.
 #[derive(Debug)]

@@ -13,7 +13,7 @@ use std::fmt;
 use std::fs::File;
 use std::io::{self, BufReader, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ring::digest::{SHA256, digest};
@@ -81,6 +81,7 @@ impl fmt::Display for TrustError {
 /// What the connections to one smarthost have in common.
 pub(super) struct Client {
     config: Arc<ClientConfig>,
+    verifier: Arc<Verifier>,
     name: ServerName<'static>,
 }
 
@@ -129,15 +130,21 @@ impl Client {
     fn with(host: &str, trust: Trust) -> Self {
         let provider = provider::default_provider();
         let algorithms = provider.signature_verification_algorithms;
+        let verifier = Arc::new(Verifier { trust, algorithms, presented: Mutex::new(None) });
         let mut config = ClientConfig::builder_with_details(Arc::new(provider), Arc::new(WallClock))
             .with_safe_default_protocol_versions()
             .expect("the provider has cipher suites for both versions")
             .dangerous()
-            .with_custom_certificate_verifier(Arc::new(Verifier { trust, algorithms }))
+            .with_custom_certificate_verifier(Arc::<Verifier>::clone(&verifier))
             .with_no_client_auth();
         config.resumption = Resumption::in_memory_sessions(RESUMABLE_SESSIONS);
         let name = ServerName::try_from(host).expect("a valid host is a domain or an address").to_owned();
-        Self { config: Arc::new(config), name }
+        Self { config: Arc::new(config), verifier, name }
+    }
+
+    /// What the smarthost has shown of itself in the last full handshake, trusted or not.
+    pub(super) fn presented(&self) -> Option<Presented> {
+        self.verifier.presented.lock().ok()?.clone()
     }
 
     /// One more connection; its first flight is to be sent.
@@ -251,6 +258,15 @@ fn unix_time(unix_s: u64) -> UnixTime {
     UnixTime::since_unix_epoch(Duration::from_secs(unix_s))
 }
 
+/// What a certificate says, whether it is to be trusted or not.
+#[derive(Clone, Debug)]
+pub struct Presented {
+    /// SHA-256 of its public key (SubjectPublicKeyInfo): what `pins` takes.
+    pub pin: [u8; 32],
+    /// The last second of its validity, since 1970; none: it can't be told.
+    pub not_after_unix_s: Option<i64>,
+}
+
 /// What a certificate must show.
 #[derive(Debug)]
 enum Trust {
@@ -268,6 +284,8 @@ enum Trust {
 struct Verifier {
     trust: Trust,
     algorithms: WebPkiSupportedAlgorithms,
+    /// Of the last handshake, for whoever wants to see it.
+    presented: Mutex<Option<Presented>>,
 }
 
 impl ServerCertVerifier for Verifier {
@@ -280,9 +298,13 @@ impl ServerCertVerifier for Verifier {
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
         let certificate = ParsedCertificate::try_from(end_entity)?;
+        let pin = digest(&SHA256, &certificate.subject_public_key_info());
+        if let (Ok(mut presented), Ok(pin)) = (self.presented.lock(), pin.as_ref().try_into()) {
+            let not_after_unix_s = Validity::of(end_entity).map(|dates| dates.not_after);
+            *presented = Some(Presented { pin, not_after_unix_s });
+        }
         match &self.trust {
             Trust::Pins(pins) => {
-                let pin = digest(&SHA256, &certificate.subject_public_key_info());
                 if !pins.iter().any(|wanted| wanted == pin.as_ref()) {
                     return Err(CertificateError::ApplicationVerificationFailure.into());
                 }

@@ -15,6 +15,7 @@ import scanners  # noqa: F401
 import mtas  # noqa: F401
 import smarthosts  # noqa: F401
 import tls  # noqa: F401
+import checkup  # noqa: F401
 import secure_smarthosts  # noqa: F401
 import tokens  # noqa: F401
 import device_login  # noqa: F401

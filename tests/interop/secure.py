@@ -22,6 +22,7 @@ class Secure:
                  with implicit TLS "stall" or "plain"
     mechanisms   what AUTH offers, inside TLS; `plain_mechanisms` before it
     logins       {user: secret}
+    replies      {verb: reply} instead of the usual ones to MAIL, RCPT and DATA; "." for the mail data
     refusal      the reply to a wrong login; `endless`: every AUTH line is answered with 334
     """
 
@@ -40,10 +41,12 @@ class Secure:
         endless=False,
         old_form=False,
         limits=True,
+        replies=None,
     ):
         self.tls, self.behave = tls, behave
         self.mechanisms, self.plain_mechanisms = mechanisms, plain_mechanisms
         self.logins, self.refusal, self.endless, self.old_form = logins, refusal, endless, old_form
+        self.replies = replies or {}
         self.sessions, self.mail = [], []
         self.context = None
         if certificate:
@@ -151,6 +154,8 @@ class Seen:
             return self.starttls()
         elif verb == "AUTH":
             self.auth(line.split(" "))
+        elif verb in self.server.replies:
+            self.say(self.server.replies[verb])
         elif verb == "MAIL":
             self.say("530 5.7.0 login first" if self.server.logins and not self.user else "250 2.1.0 ok")
         elif verb in ("RCPT", "RSET", "NOOP"):
@@ -161,7 +166,7 @@ class Seen:
                 self.receive()
             data, self.buffer = self.buffer.split(b"\r\n.\r\n", 1)
             self.server.mail.append((b"\r\n" + data + b"\r\n").replace(b"\r\n.", b"\r\n")[2:])
-            self.say("250 2.0.0 taken")
+            self.say(self.server.replies.get(".", "250 2.0.0 taken"))
         elif verb == "QUIT":
             self.say("221 2.0.0 bye")
             return False
