@@ -293,6 +293,10 @@ impl Way<'_> {
             | Fault::Hello
             | Fault::Unauthenticated
             | Fault::TooBusy
+            | Fault::Sender
+            | Fault::Rate
+            | Fault::Quota
+            | Fault::Unwilling
             | Fault::Protocol
             | Fault::Timeout
             | Fault::Lost => reached,

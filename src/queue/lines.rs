@@ -15,6 +15,8 @@ pub(super) enum Line {
     Large,
     /// Messages put back by a fault of the route: first again.
     Again,
+    /// Messages whose answer told one: behind the others.
+    Behind,
 }
 
 /// The first and last message of a line, each plus 1; 0: the line is empty.
@@ -27,7 +29,7 @@ struct Ends {
 /// All lines.
 #[derive(Debug)]
 pub(super) struct Lines {
-    ends: [Ends; 3],
+    ends: [Ends; 4],
     /// The message behind each, plus 1; 0 at the end.
     next: Box<[u32]>,
     /// The message before each, plus 1; 0 at the start.
@@ -37,7 +39,7 @@ pub(super) struct Lines {
 impl Lines {
     pub(super) fn new() -> Self {
         Self {
-            ends: [Ends::default(); 3],
+            ends: [Ends::default(); 4],
             next: vec![0; QUEUED_MESSAGES].into_boxed_slice(),
             previous: vec![0; QUEUED_MESSAGES].into_boxed_slice(),
         }

@@ -6,7 +6,7 @@
 //! route come first again; then fresh ones, small before large, but no more than [`SMALLS_BEFORE_LARGE_MAX`]
 //! in front of a waiting large one; then deferred ones. At every fourth turn a deferred message that is due
 //! comes before all, so that neither a stream of fresh mail nor a heap of deferred mail keeps the other
-//! waiting for ever.
+//! waiting for ever. Messages whose answer told a fault of the route come last of all, but for that turn.
 //!
 //! A message whose recipients failed takes its turn for the notice of that; `notice.rs` says whom to tell.
 //! Recipients of it that wait keep their time, whatever becomes of the notice.
@@ -70,7 +70,7 @@ pub enum Standing {
 pub struct Queue {
     lines: Lines,
     heap: Heap,
-    /// For each message its [`Place`] and two marks; zero: absent.
+    /// For each message its [`Place`] and marks; zero: absent.
     notes: Box<[u8]>,
     replies: LastReplies,
     len: usize,
@@ -94,6 +94,8 @@ const LARGE: u8 = 0b1000;
 const WAS_PUT_BACK: u8 = 0b1_0000;
 /// The notice about the message was tried in vain: the message is tried before that again.
 const NOTICE_DEFERRED: u8 = 0b10_0000;
+/// The smarthost's answer to the message told a fault of the route: the message may be the reason.
+const SUSPECT: u8 = 0b1000_0000;
 /// Somebody wants the taken message removed.
 const TO_BE_REMOVED: u8 = 0b100_0000;
 
@@ -123,8 +125,13 @@ impl Queue {
 
     /// True when [`Queue::next`] has a message at `now`.
     pub fn is_ready(&self, now: Tick) -> bool {
+        self.has_unsuspected(now) || self.lines.first(Line::Behind).is_some() || self.first_due(now).is_some()
+    }
+
+    /// True when there is one at `now` that was not put behind others.
+    pub fn has_unsuspected(&self, now: Tick) -> bool {
         [Line::Again, Line::Small, Line::Large].iter().any(|line| self.lines.first(*line).is_some())
-            || self.first_due(now).is_some()
+            || self.first_due(now).is_some_and(|message| !self.is_suspect(message))
     }
 
     /// When the first of the deferred messages is due; past when it is due already. Fresh messages don't
@@ -155,8 +162,9 @@ impl Queue {
     pub fn next(&mut self, now: Tick) -> Option<MessageIndex> {
         self.turns = (self.turns + 1) % DEFERRED_FIRST_EVERY;
         let due = self.first_due(now);
-        let deferred_first = if self.turns == 0 { due } else { None };
-        let message = deferred_first.or_else(|| self.next_fresh()).or(due)?;
+        let behind = self.lines.first(Line::Behind);
+        let deferred_first = if self.turns == 0 { due.or(behind) } else { None };
+        let message = deferred_first.or_else(|| self.next_fresh()).or(due).or(behind)?;
         self.take_out(message);
         self.set_place(message, Place::Taken);
         Some(message)
@@ -183,7 +191,7 @@ impl Queue {
     /// its notice.
     pub fn push_notice(&mut self, message: MessageIndex) {
         assert_eq!(self.place(message), Place::Taken);
-        self.notes[message.0 as usize] &= !(NOTICE_DEFERRED | WAS_PUT_BACK);
+        self.notes[message.0 as usize] &= !(NOTICE_DEFERRED | WAS_PUT_BACK | SUSPECT);
         self.stand(message, Line::Small);
     }
 
@@ -250,8 +258,27 @@ impl Queue {
         let note = &mut self.notes[message.0 as usize];
         let was_put_back = *note & WAS_PUT_BACK != 0;
         *note ^= WAS_PUT_BACK;
-        let line = if was_put_back { self.line_of(message) } else { Line::Again };
+        let is_suspect = *note & SUSPECT != 0;
+        let line = match (is_suspect, was_put_back) {
+            (true, _) => Line::Behind,
+            (false, true) => self.line_of(message),
+            (false, false) => Line::Again,
+        };
         self.stand(message, line);
+    }
+
+    /// The answer to the taken `message`, or to the notice about it, told a fault of the route. It waits
+    /// behind the others, so that another message probes the route.
+    pub fn put_behind(&mut self, message: MessageIndex, is_notice: bool) {
+        assert_eq!(self.place(message), Place::Taken);
+        let note = &mut self.notes[message.0 as usize];
+        *note = *note & !WAS_PUT_BACK | SUSPECT | if is_notice { NOTICE_DEFERRED } else { 0 };
+        self.stand(message, Line::Behind);
+    }
+
+    /// True when `message` was put behind others because of what it was answered.
+    pub fn is_suspect(&self, message: MessageIndex) -> bool {
+        self.notes[message.0 as usize] & SUSPECT != 0
     }
 
     /// The message is relayed, failed, set aside or removed: it leaves the queue, wherever it is.
@@ -372,6 +399,7 @@ impl Queue {
             3 => Place::In(Line::Again),
             4 => Place::Deferred,
             5 => Place::Taken,
+            6 => Place::In(Line::Behind),
             other => unreachable!("no place is written as {other}"),
         }
     }
@@ -384,6 +412,7 @@ impl Queue {
             Place::In(Line::Again) => 3,
             Place::Deferred => 4,
             Place::Taken => 5,
+            Place::In(Line::Behind) => 6,
         };
         let note = &mut self.notes[message.0 as usize];
         *note = *note & !PLACE | bits;

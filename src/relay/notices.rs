@@ -60,16 +60,19 @@ impl<D: Device> Relay<D> {
         let facts = self.spool.facts(message);
         let tick = self.spool.tick(now.instant);
         let is_tried = attempt.ending == Ending::Tried;
+        let is_judged = is_tried && !attempt.is_blamed;
         let retry = &self.config.retry;
         let is_over =
-            fate != Fate::Waiting || queue::is_notice_expired(facts.accepted, tick, is_tried, retry);
+            fate != Fate::Waiting || queue::is_notice_expired(facts.accepted, tick, is_judged, retry);
         let told = session.addressee(&self.config).escape_ascii();
         let id = facts.id;
         if !is_over {
             if let Some(reply) = attempt.deferral {
                 self.queue.keep_reply(message, reply);
             }
-            if is_tried || attempt.has_sent_mail_data {
+            if matches!(attempt.ending, Ending::Held(_)) {
+                self.queue.put_behind(message, true);
+            } else if is_tried || attempt.has_sent_mail_data {
                 let due = self.queue.defer_notice(message, facts.accepted, tick, retry, &mut self.jitter);
                 let next_try_s = due.since(tick).0 / 1000;
                 match attempt.deferral {

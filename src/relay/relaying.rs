@@ -84,8 +84,12 @@ impl<D: Device> Relay<D> {
         let message = attempt.message;
         let facts = self.spool.facts(message);
         let is_tried = attempt.ending == Ending::Tried;
+        let is_held = matches!(attempt.ending, Ending::Held(_));
+        // What only looks like its own fault is no verdict that would end its time.
+        let is_judged = is_tried && !attempt.is_blamed;
         if is_tried && attempt.notice != Some(Fate::Dropped) {
-            self.routes[self.senders[at].smarthost].worked();
+            let route = &mut self.routes[self.senders[at].smarthost];
+            if attempt.is_blamed { route.doubted(message) } else { route.worked() }
         }
         if attempt.ending == Ending::Damaged {
             self.counters.damaged += 1;
@@ -98,7 +102,7 @@ impl<D: Device> Relay<D> {
         }
         let tick = self.spool.tick(now.instant);
         let waits = attempt.states.contains(&RecipientState::Waiting);
-        let is_given_up = waits && queue::is_expired(facts.accepted, tick, is_tried, &self.config.retry);
+        let is_given_up = waits && queue::is_expired(facts.accepted, tick, is_judged, &self.config.retry);
         let settled = if is_given_up {
             let (states, replies) = give_up(&attempt, &mut self.settling);
             self.spool.settle(message, states, &replies)?
@@ -118,6 +122,7 @@ impl<D: Device> Relay<D> {
         match settled {
             Settled::Removed | Settled::SetAside => self.queue.remove(message),
             Settled::Failed => self.queue.push_notice(message),
+            Settled::Waiting if is_held => self.queue.put_behind(message, false),
             Settled::Waiting if is_tried || attempt.has_sent_mail_data => {
                 let (accepted, retry, jitter) = (facts.accepted, &self.config.retry, &mut self.jitter);
                 let due = if is_tried && self.spool.facts(message).owed > 0 {
@@ -167,7 +172,13 @@ impl<D: Device> Relay<D> {
             if self.queue.is_ready(tick) && self.makes_way(now, at) {
                 return;
             }
+            let route = &mut self.routes[self.senders[at].smarthost];
+            if route.paced_until() > now.instant {
+                return;
+            }
             let Some(message) = self.queue.next(tick) else { return };
+            route.begun(now.instant);
+            let is_suspect = route.is_proven() && self.queue.is_suspect(message);
             let begun = if self.is_notice_next(message) {
                 self.begin_notice(now, at, message)
             } else {
@@ -178,6 +189,9 @@ impl<D: Device> Relay<D> {
                 self.spool.set_aside(message);
                 self.queue.remove(message);
                 continue;
+            }
+            if is_suspect {
+                self.senders[at].session.suspect();
             }
             self.advance_sender(now, at);
             self.touch(Connection::Sender(at));

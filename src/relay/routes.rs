@@ -85,7 +85,11 @@ impl<D: Device> Relay<D> {
         sender.output = Default::default();
         let smarthost = sender.smarthost;
         let fault = sender.session.fault().map(|fault| (fault, sender.session.fault_reply().cloned()));
+        let is_answer = sender.session.is_fault_an_answer();
         self.ended(now, smarthost, fault);
+        if is_answer {
+            self.routes[smarthost].was_answered(now.instant);
+        }
     }
 
     /// A connection to `smarthost` is over, or came to nothing.
@@ -165,33 +169,40 @@ impl<D: Device> Relay<D> {
     /// What may be connected to, as far as there is mail for it.
     fn way(&self, now: Instant) -> Way {
         let has_mail = self.queue.is_ready(self.spool.tick(now));
-        let mut earliest = None;
+        let has_another = self.queue.has_unsuspected(self.spool.tick(now));
+        let has_room = self.vacant_sender().is_some();
+        let mut earliest: Option<Instant> = None;
         for (smarthost, route) in self.routes.iter().enumerate() {
             // Without mail that waits, only one that is better than those at work is worth a try.
-            if !has_mail && !self.is_busy_beyond(smarthost) || self.is_served(smarthost) {
+            if !has_mail && !self.is_busy_beyond(smarthost) {
                 break;
             }
-            if route.may_connect(now) {
-                let open = self
-                    .senders
-                    .iter()
-                    .filter(|sender| sender.stage != Stage::Vacant && sender.smarthost == smarthost);
-                let is_full = open.count() >= self.config.smarthosts[smarthost].connections;
-                if is_full || self.vacant_sender().is_none() {
-                    break;
+            let paced_until = Some(route.paced_until()).filter(|until| *until > now);
+            let is_served = self.is_served(smarthost);
+            if is_served || route.may_connect(now, has_another) {
+                if let Some(until) = paced_until.filter(|_| is_served || has_room) {
+                    earliest = Some(earliest.map_or(until, |earliest| earliest.min(until)));
+                } else if !is_served && has_room && !self.is_full(smarthost) {
+                    return Way::Open(smarthost);
                 }
-                return Way::Open(smarthost);
+                break;
             }
             if !route.is_passed_over() {
                 break;
             }
-            earliest = earliest.into_iter().chain(route.deadline()).min();
-        }
-        match earliest {
             // Without a slot nothing could begin then.
-            Some(until) if self.vacant_sender().is_some() => Way::At(until),
-            Some(_) | None => Way::Shut,
+            if has_room {
+                earliest = earliest.into_iter().chain(route.deadline(has_another)).min();
+            }
         }
+        earliest.map_or(Way::Shut, Way::At)
+    }
+
+    /// True when there are as many connections to `smarthost` as there may be.
+    fn is_full(&self, smarthost: usize) -> bool {
+        let is_its_own =
+            |sender: &&super::Sender| sender.stage != Stage::Vacant && sender.smarthost == smarthost;
+        self.senders.iter().filter(is_its_own).count() >= self.config.smarthosts[smarthost].connections
     }
 
     /// A vacant slot; one that still holds a result that the spool could not take is none.
@@ -220,8 +231,9 @@ impl<D: Device> Relay<D> {
     pub(super) fn makes_way(&mut self, now: &Now, at: usize) -> bool {
         let sender = &self.senders[at];
         let may_probe = sender.session.has_served() && self.vacant_sender().is_none();
-        let is_better =
-            |route: &Route| route.state() == RouteState::Up || may_probe && route.may_connect(now.instant);
+        let is_better = |route: &Route| {
+            route.state() == RouteState::Up || may_probe && route.may_connect(now.instant, false)
+        };
         if !self.routes[..sender.smarthost].iter().any(is_better) {
             return false;
         }
@@ -249,7 +261,7 @@ impl<D: Device> Relay<D> {
         }
         let due = now + self.queue.due()?.since(tick);
         // Before the first route's rest is over nothing could begin.
-        let rests = || self.routes.iter().map(Route::deadline);
+        let rests = || self.routes.iter().map(|route| route.deadline(true));
         let first = if rests().all(|until| until.is_some()) { rests().flatten().min() } else { None };
         Some(first.map_or(due, |until| until.max(due)))
     }

@@ -20,6 +20,8 @@ pub enum Ending {
     Tried,
     /// The route failed: recipients that are not settled were not tried, and the message is not charged.
     RouteFault(Fault),
+    /// The same, told by the smarthost's reply to the message: it may be the message that it is about.
+    Held(Fault),
     /// The message can't be read from the spool any more.
     Damaged,
 }
@@ -51,11 +53,14 @@ pub struct Attempt<'a> {
     /// Mail data was sent: the message may be at the smarthost without our knowing, and it may itself be what
     /// made the smarthost close. It should not be the next to be tried again after a fault.
     pub has_sent_mail_data: bool,
+    /// What tells a fault of the route was taken for the message's own, see [`super::Session::suspect`].
+    pub is_blamed: bool,
     /// What has become of each recipient.
     pub states: &'a [RecipientState],
     /// The replies that failed recipients refer to.
     pub replies: &'a [KeptReply],
-    /// The smarthost's 4yz to a recipient that waits still, or to the message; of a notice any refusal.
+    /// The smarthost's 4yz to a recipient that waits still, or to the message, or what told a fault of the
+    /// route; of a notice any refusal.
     pub deferral: Option<&'a KeptReply>,
     /// The smarthost's 2yz to mail data that it took.
     pub delivery: Option<&'a KeptReply>,
@@ -95,6 +100,10 @@ pub(super) struct Record {
     /// Octets of its mail data.
     pub(super) octets: u64,
     pub(super) has_sent_mail_data: bool,
+    /// What tells a fault of the route is taken for this message's own.
+    pub(super) is_suspect: bool,
+    /// That has happened.
+    pub(super) is_blamed: bool,
     stage: Stage,
     notice: Option<Fate>,
     recipients: usize,
@@ -117,6 +126,8 @@ impl Record {
             id: MessageId::default(),
             octets: 0,
             has_sent_mail_data: false,
+            is_suspect: false,
+            is_blamed: false,
             stage: Stage::None,
             notice: None,
             recipients: 0,
@@ -154,6 +165,8 @@ impl Record {
         self.recipients = recipients;
         self.answered = 0;
         self.has_sent_mail_data = false;
+        self.is_suspect = false;
+        self.is_blamed = false;
         self.is_changed = false;
         self.is_stopped = false;
         self.deferral = None;
@@ -195,6 +208,7 @@ impl Record {
             notice: self.notice,
             is_changed: self.is_changed,
             has_sent_mail_data: self.has_sent_mail_data,
+            is_blamed: self.is_blamed,
             states: &self.states[..self.recipients],
             replies: &self.replies,
             deferral: self.deferral.as_ref(),

@@ -105,6 +105,8 @@ pub enum LoginFault {
     Refused,
     /// It can't judge it now (454, 432 and other 4yz).
     Unavailable,
+    /// There were too many logins.
+    TooMany,
     /// It offers no mechanism for the secret there is, or not the one configured.
     NoMechanism,
     /// There is no secret.
@@ -120,7 +122,7 @@ impl LoginFault {
         match self {
             Self::Unavailable => false,
             Self::Token(fault) => fault.is_lasting(),
-            Self::Refused | Self::NoMechanism | Self::Secret(_) => true,
+            Self::Refused | Self::TooMany | Self::NoMechanism | Self::Secret(_) => true,
         }
     }
 }
@@ -130,6 +132,7 @@ impl fmt::Display for LoginFault {
         f.write_str(match self {
             Self::Refused => "it refused the login",
             Self::Unavailable => "it can't take a login now",
+            Self::TooMany => "there were too many logins",
             Self::NoMechanism => "it offers no login that can be used",
             Self::Secret(fault) => return fault.fmt(f),
             Self::Token(fault) => return write!(f, "no access token from token_url: {fault}"),

@@ -99,8 +99,7 @@ impl Session {
         }
         transaction.is_data_awaited = false;
         self.is_reset_owed = true;
-        self.go_on(transaction);
-        Ok(())
+        self.go_on(transaction)
     }
 
     /// A connection that breaks over the first chunk of all is reason enough to use none.

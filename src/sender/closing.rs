@@ -78,6 +78,15 @@ impl Session {
         self.judge_chunks(fault);
         self.fault = Some(fault);
         self.fault_reply = fault.is_told_by_reply().then(|| kept(self.replies.code(), self.replies.text()));
+        if self.fault_reply.is_some() {
+            let (code, text) = (self.replies.code(), self.replies.text());
+            let answered = if self.previous.is_under_way() { &mut self.previous } else { &mut self.record };
+            if answered.is_under_way() {
+                answered.defer_rest(code, text);
+                answered.finish(Ending::Held(fault));
+                self.is_answer = true;
+            }
+        }
         self.finish(Ending::RouteFault(fault));
     }
 

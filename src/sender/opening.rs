@@ -165,7 +165,9 @@ impl Session {
                 self.login = None;
                 self.state = State::Secret(mechanism);
             }
-            Answer::Over(fault) => return Err(Stop::Fault(Fault::Login(fault))),
+            Answer::Over(fault) => {
+                return Err(Stop::Fault(self.told_at_login(fault)));
+            }
         }
         Ok(())
     }

@@ -7,54 +7,16 @@
 use core::fmt;
 
 use super::auth::LoginFault;
+use super::faults::Class;
+use super::pacing::{BACK_OFF_MIN, BackOff, OTHER_BACK_OFF_MAX, Pace};
 use super::tls::TlsFault;
 use super::token::TokenFault;
+use super::unresolved::Unresolved;
 use crate::config::Retry;
 use crate::jitter::Jitter;
 use crate::limits::ROUTE_OCTETS;
-use crate::spool::KeptReply;
+use crate::spool::{KeptReply, MessageIndex};
 use crate::time::{Duration, Instant};
-
-/// How long the route rests after the first fault.
-pub const BACK_OFF_MIN: Duration = Duration::from_s(1);
-/// How long it rests at most after a refused login, unless `retry.auth` is longer.
-const LOGIN_BACK_OFF_MAX: Duration = Duration::from_min(60);
-
-/// Why a name has no addresses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unresolved {
-    /// There is no such name (NXDOMAIN).
-    NoSuchName,
-    /// There is such a name, but it has no address.
-    NoAddress,
-    /// The name servers say that they can't tell (SERVFAIL and its like).
-    ServerFailed,
-    /// They don't want to (REFUSED).
-    Refused,
-    /// There is no way to them.
-    Unreachable,
-    /// They don't reply.
-    Silent,
-    /// It is not in the form of a name.
-    NoName,
-    /// Too many other names are being resolved.
-    Busy,
-}
-
-impl fmt::Display for Unresolved {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::NoSuchName => "there is no such name (NXDOMAIN)",
-            Self::NoAddress => "it has no address",
-            Self::ServerFailed => "the name servers fail (SERVFAIL)",
-            Self::Refused => "the name servers refuse (REFUSED)",
-            Self::Unreachable => "the name servers can't be reached",
-            Self::Silent => "the name servers don't reply",
-            Self::NoName => "it is no name",
-            Self::Busy => "too many names at once",
-        })
-    }
-}
 
 /// What is wrong with the route. None of these says anything about a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,6 +35,14 @@ pub enum Fault {
     Login(LoginFault),
     /// It wants us to log in (530).
     Unauthenticated,
+    /// It doesn't let us send as whom we do.
+    Sender,
+    /// It wants mail to come slower.
+    Rate,
+    /// What it takes from us in a day, or the like, is used up.
+    Quota,
+    /// It takes no mail from us now, or not from here.
+    Unwilling,
     /// It is about to close the connection (421).
     TooBusy,
     /// It doesn't speak SMTP, or a reply came that answers nothing.
@@ -93,6 +63,10 @@ impl fmt::Display for Fault {
             Self::Tls(fault) => return fault.fmt(f),
             Self::Login(fault) => return fault.fmt(f),
             Self::Unauthenticated => "it wants a login",
+            Self::Sender => "it doesn't let us send as this sender",
+            Self::Rate => "it wants mail to come slower",
+            Self::Quota => "its allowance for us is used up",
+            Self::Unwilling => "it takes no mail from us now",
             Self::TooBusy => "it closes the connection for now",
             Self::Protocol => "it doesn't speak SMTP",
             Self::Timeout => "it doesn't answer",
@@ -102,12 +76,16 @@ impl fmt::Display for Fault {
 }
 
 impl Fault {
-    /// The fault that a refusal of MAIL, RCPT, DATA or the mail data means, when it is not about the message.
-    /// (421 is about the connection wherever it comes.)
-    pub(super) const fn of_refusal(code: u16) -> Option<Self> {
-        match code {
-            530 => Some(Self::Unauthenticated),
-            _ => None,
+    /// The fault that a reply of this class and code tells; `None`: it is not about the route.
+    pub(super) const fn of_reply(class: Class, code: u16) -> Option<Self> {
+        match class {
+            Class::Route if code == 421 => Some(Self::TooBusy),
+            Class::Route => Some(Self::Unwilling),
+            Class::Login => Some(Self::Unauthenticated),
+            Class::Sender => Some(Self::Sender),
+            Class::Rate => Some(Self::Rate),
+            Class::Quota => Some(Self::Quota),
+            Class::Message | Class::Recipient => None,
         }
     }
 
@@ -123,6 +101,10 @@ impl Fault {
             | Self::Greeting
             | Self::Hello
             | Self::TooBusy
+            | Self::Sender
+            | Self::Rate
+            | Self::Quota
+            | Self::Unwilling
             | Self::Protocol
             | Self::Timeout
             | Self::Lost => false,
@@ -144,8 +126,12 @@ impl Fault {
             Self::Greeting
                 | Self::Hello
                 | Self::Tls(TlsFault::Refused)
-                | Self::Login(LoginFault::Refused | LoginFault::Unavailable)
+                | Self::Login(LoginFault::Refused | LoginFault::Unavailable | LoginFault::TooMany)
                 | Self::Unauthenticated
+                | Self::Sender
+                | Self::Rate
+                | Self::Quota
+                | Self::Unwilling
                 | Self::TooBusy
         )
     }
@@ -177,13 +163,28 @@ pub struct Route {
     state: State,
     /// Connections that are open or being opened.
     connections: usize,
-    /// Faults since the smarthost last judged a message, those about the login aside.
-    failures: u32,
-    /// Those about the login, which have a back-off of their own.
-    login_failures: u32,
-    last: Option<(Fault, Option<KeptReply>)>,
-    /// When the first of the faults was that no message was judged since.
-    faulty_since: Option<Instant>,
+    /// Faults since the smarthost last judged a message, by their back-off.
+    failures: [u32; BackOff::COUNT],
+    /// That of the last rest.
+    back_off: BackOff,
+    last: Option<LastFault>,
+    /// The smarthost judged a message, and no fault came since.
+    is_proven: bool,
+    /// The message that was blamed first since then.
+    blamed: Option<MessageIndex>,
+    /// When a message that is not suspect may probe it during its rest.
+    others_at: Option<Instant>,
+    pace: Pace,
+}
+
+/// What went wrong last, kept until the smarthost judges a message.
+#[derive(Debug)]
+struct LastFault {
+    fault: Fault,
+    /// The reply that told it.
+    reply: Option<KeptReply>,
+    /// When the first fault came since the smarthost last judged a message.
+    since: Instant,
 }
 
 impl Default for Route {
@@ -198,10 +199,13 @@ impl Route {
         Self {
             state: State::Closed,
             connections: 0,
-            failures: 0,
-            login_failures: 0,
+            failures: [0; BackOff::COUNT],
+            back_off: BackOff::Route,
             last: None,
-            faulty_since: None,
+            is_proven: false,
+            blamed: None,
+            others_at: None,
+            pace: Pace::FREE,
         }
     }
 
@@ -212,27 +216,43 @@ impl Route {
 
     /// Faults since the smarthost last judged a message.
     pub fn failures(&self) -> u32 {
-        self.failures.saturating_add(self.login_failures)
+        self.failures.iter().fold(0, |sum, failures| sum.saturating_add(*failures))
     }
 
     /// The last fault, with the reply that told it; kept until the smarthost judges a message.
     pub fn last_fault(&self) -> Option<(Fault, Option<&KeptReply>)> {
-        self.last.as_ref().map(|(fault, reply)| (*fault, reply.as_ref()))
+        self.last.as_ref().map(|last| (last.fault, last.reply.as_ref()))
+    }
+
+    /// True when the smarthost judged a message, and no fault came since.
+    pub fn is_proven(&self) -> bool {
+        self.is_proven
+    }
+
+    /// When the next message may be begun, where the smarthost wants mail to come slower; past: at once.
+    pub fn paced_until(&self) -> Instant {
+        self.pace.next_at
+    }
+
+    /// A message is begun.
+    pub fn begun(&mut self, now: Instant) {
+        self.pace.next_at = now + self.pace.gap;
     }
 
     /// Since when there are faults without a message that the smarthost judged.
     pub fn faulty_since(&self) -> Option<Instant> {
-        self.faulty_since
+        self.last.as_ref().map(|last| last.since)
     }
 
-    /// True when a connection may be opened at `now`, as far as the route is concerned.
-    pub fn may_connect(&self, now: Instant) -> bool {
+    /// True when a connection may be opened at `now`, as far as the route is concerned; `is_for_another`: for
+    /// a message other than those whose answer told a fault.
+    pub fn may_connect(&self, now: Instant, is_for_another: bool) -> bool {
         match self.state {
             State::Closed => self.connections == 0,
             State::Connecting | State::Probing => false,
             State::Up => true,
             // What is left of connections from before the fault has to end first: one probe at a time.
-            State::Waiting { until } => now >= until && self.connections == 0,
+            State::Waiting { .. } => self.deadline(is_for_another).is_some_and(|until| now >= until),
         }
     }
 
@@ -242,10 +262,19 @@ impl Route {
     }
 
     /// When a connection may be opened again; `None` when no time is waited for.
-    pub fn deadline(&self) -> Option<Instant> {
+    pub fn deadline(&self, is_for_another: bool) -> Option<Instant> {
         match self.state {
-            State::Waiting { until } if self.connections == 0 => Some(until),
+            State::Waiting { until } if self.connections == 0 => {
+                Some(self.others_at.filter(|_| is_for_another).map_or(until, |at| at.min(until)))
+            }
             State::Closed | State::Connecting | State::Probing | State::Up | State::Waiting { .. } => None,
+        }
+    }
+
+    /// The fault that it rests for was the answer to one message: another one may probe it soon.
+    pub fn was_answered(&mut self, now: Instant) {
+        if matches!(self.state, State::Waiting { .. }) && self.back_off == BackOff::Route {
+            self.others_at = Some(now + OTHER_BACK_OFF_MAX);
         }
     }
 
@@ -268,18 +297,25 @@ impl Route {
 
     /// The smarthost judged a message, whichever way: the route works.
     pub fn worked(&mut self) {
-        self.failures = 0;
-        self.login_failures = 0;
-        self.faulty_since = None;
+        self.failures = [0; BackOff::COUNT];
         // A rest that another connection's fault began goes on, and for its reason.
         if !matches!(self.state, State::Waiting { .. }) {
             self.last = None;
         }
+        self.is_proven = true;
+        self.blamed = None;
+        self.pace.passed();
+    }
+
+    /// The smarthost told a fault that was taken for the own fault of `message`. When it says so of a second
+    /// one, the next one's counts.
+    pub fn doubted(&mut self, message: MessageIndex) {
+        self.is_proven &= *self.blamed.get_or_insert(message) == message;
     }
 
     /// A connection ended, or was never made; with a fault the route rests. Faults of several connections at
-    /// once count as one, but one about the login outweighs the others: it rests for that, and for as long.
-    /// Returns how long it rests, when it is this fault that makes it.
+    /// once count as one, but one with a longer back-off outweighs the others: it rests for that, and for as
+    /// long. Returns how long it rests, when it is this fault that makes it.
     pub fn ended(
         &mut self,
         fault: Option<(Fault, Option<&KeptReply>)>,
@@ -295,17 +331,20 @@ impl Route {
             }
             return None;
         };
-        self.faulty_since.get_or_insert(now);
-        let is_resting = matches!(self.state, State::Waiting { .. });
-        if is_resting && (self.rests_for().is_some_and(Fault::is_about_login) || !fault.is_about_login()) {
+        let back_off = BackOff::of(fault);
+        if matches!(self.state, State::Waiting { .. }) && self.back_off >= back_off {
             return None;
         }
-        self.last = Some((fault, reply.cloned()));
-        let (first, longest, failures) = if fault.is_about_login() {
-            (retry.auth, LOGIN_BACK_OFF_MAX.max(retry.auth), &mut self.login_failures)
-        } else {
-            (BACK_OFF_MIN, retry.route_longest, &mut self.failures)
-        };
+        self.is_proven = false;
+        let since = self.faulty_since().unwrap_or(now);
+        self.last = Some(LastFault { fault, reply: reply.cloned(), since });
+        self.back_off = back_off;
+        self.others_at = None;
+        if back_off == BackOff::Rate && self.failures[back_off as usize] == 0 {
+            self.pace.slow_down();
+        }
+        let (first, longest) = back_off.bounds(retry);
+        let failures = &mut self.failures[back_off as usize];
         let rest = Duration(first.0 << (*failures).min(32)).min(longest);
         let rest = Duration(jitter.spread(rest.0)).min(longest).max(BACK_OFF_MIN);
         *failures = failures.saturating_add(1);
@@ -318,14 +357,13 @@ impl Route {
         if let State::Waiting { until } = &mut self.state {
             *until = (*until).min(now);
         }
-        self.failures = 0;
-        self.login_failures = 0;
+        self.failures = [0; BackOff::COUNT];
     }
 
     /// The fault that makes it rest.
     pub fn rests_for(&self) -> Option<Fault> {
         let is_resting = matches!(self.state, State::Waiting { .. });
-        self.last.as_ref().filter(|_| is_resting).map(|(fault, _)| *fault)
+        self.last.as_ref().filter(|_| is_resting).map(|last| last.fault)
     }
 }
 
@@ -350,12 +388,12 @@ mod tests {
         let mut rests = Vec::new();
         assert_eq!(route.faulty_since(), None);
         for _ in 0..60 {
-            assert!(route.may_connect(now));
+            assert!(route.may_connect(now, false));
             route.connecting();
-            assert!(!route.may_connect(now), "one probe at a time");
+            assert!(!route.may_connect(now, false), "one probe at a time");
             let rest = route.ended(FAULT, now, &RETRY, &mut jitter).unwrap();
-            assert!(!route.may_connect(now));
-            assert_eq!(route.deadline(), Some(now + rest));
+            assert!(!route.may_connect(now, false));
+            assert_eq!(route.deadline(false), Some(now + rest));
             now = now + rest;
             rests.push(rest);
         }
@@ -373,10 +411,10 @@ mod tests {
             route.connecting();
             route.ready();
             assert_eq!(route.state(), State::Up);
-            assert!(route.may_connect(now), "a working route takes more connections");
+            assert!(route.may_connect(now, false), "a working route takes more connections");
             if is_judged {
                 route.worked();
-                assert_eq!((route.last_fault(), route.faulty_since()), (None, None));
+                assert!(route.last_fault().is_none());
             }
             let rest = route.ended(FAULT, now, &RETRY, &mut jitter).unwrap();
             now = now + rest;
@@ -393,13 +431,13 @@ mod tests {
         route.connecting();
         let rest = route.ended(FAULT, Instant(0), &RETRY, &mut jitter).unwrap();
         let later = Instant(0) + rest;
-        assert!(!route.may_connect(later));
-        assert_eq!(route.deadline(), None);
+        assert!(!route.may_connect(later, false));
+        assert_eq!(route.deadline(false), None);
         assert_eq!(route.ended(FAULT, Instant(0), &RETRY, &mut jitter), None);
         assert_eq!(route.failures(), 1);
-        assert!(route.may_connect(later));
+        assert!(route.may_connect(later, false));
         route.retry(Instant(0));
-        assert!(route.may_connect(Instant(0)));
+        assert!(route.may_connect(Instant(0), false));
     }
 
     /// AUTH-c-h: whatever else fails at the same time, a refused login has its own, long rest.
@@ -417,8 +455,8 @@ mod tests {
             // A connection from before may still be at work.
             route.worked();
             assert_eq!(route.rests_for(), Some(Fault::Login(LoginFault::Refused)));
-            assert!(!route.may_connect(Instant(0) + Duration::from_min(11)));
-            assert!(route.may_connect(Instant(0) + Duration::from_min(19)));
+            assert!(!route.may_connect(Instant(0) + Duration::from_min(11), false));
+            assert!(route.may_connect(Instant(0) + Duration::from_min(19), false));
         }
     }
 
@@ -429,6 +467,6 @@ mod tests {
         route.ready();
         assert_eq!(route.ended(None, Instant(0), &RETRY, &mut jitter), None);
         assert_eq!(route.state(), State::Closed);
-        assert!(route.may_connect(Instant(0)));
+        assert!(route.may_connect(Instant(0), false));
     }
 }

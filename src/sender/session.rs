@@ -24,6 +24,7 @@ use super::attempt::{Attempt, Ending, Record};
 use super::auth::{self, Exchange};
 use super::chunks::Chunks;
 use super::extensions::Extensions;
+use super::faults::{Hits, Stage};
 use super::mail_data::MailData;
 use super::notice::Notice;
 use super::rewriting::Rewriting;
@@ -131,6 +132,8 @@ pub struct Session {
     pub(super) smarthost: usize,
     pub(super) chunks: [Chunks; SMARTHOSTS],
     pub(super) replies: ReplyReader,
+    /// What the lines of the reply read last fit.
+    pub(super) hits: Hits,
     pub(super) extensions: Extensions,
     /// What goes over the wire is encrypted.
     pub(super) is_tls: bool,
@@ -144,6 +147,8 @@ pub struct Session {
     pub(super) has_served: bool,
     pub(super) fault: Option<Fault>,
     pub(super) fault_reply: Option<KeptReply>,
+    /// The fault was the answer to a message.
+    pub(super) is_answer: bool,
     pub(super) record: Record,
     /// The message whose verdict is awaited ahead of all other replies, while the next one is on its way.
     pub(super) previous: Record,
@@ -184,6 +189,7 @@ impl Session {
             smarthost: 0,
             chunks: [Chunks::Untried; SMARTHOSTS],
             replies: ReplyReader::new(),
+            hits: Hits::NONE,
             extensions: Extensions::default(),
             is_tls: false,
             login: None,
@@ -192,6 +198,7 @@ impl Session {
             has_served: false,
             fault: None,
             fault_reply: None,
+            is_answer: false,
             record: Record::new(),
             previous: Record::new(),
             is_previous_chunk: false,
@@ -234,6 +241,7 @@ impl Session {
         self.has_served = false;
         self.fault = None;
         self.fault_reply = None;
+        self.is_answer = false;
         self.state = match self.smarthost(config).tls {
             TlsPolicy::Implicit => State::Handshake { is_implicit: true },
             TlsPolicy::Starttls | TlsPolicy::None => State::Greeting,
@@ -385,7 +393,14 @@ impl Session {
             // Whatever comes behind the last reply that is of interest.
             input.clear();
         }
-        self.replies.read(input).map_err(|_malformed| Stop::Fault(Fault::Protocol))
+        let line = self.replies.read(input).map_err(|_malformed| Stop::Fault(Fault::Protocol))?;
+        if let Some(line) = line {
+            if matches!(line, ReplyLine::First | ReplyLine::Only) {
+                self.hits = Hits::NONE;
+            }
+            self.hits.add(self.replies.code(), self.replies.text());
+        }
+        Ok(line)
     }
 
     fn reply(&mut self, config: &Config) -> Result<(), Stop> {
@@ -394,8 +409,7 @@ impl Session {
         // 421 and the refusal of mail data that is under way come unasked too.
         self.replies_awaited = self.replies_awaited.saturating_sub(1);
         if code == 421 {
-            let is_between_messages = self.has_served && matches!(self.state, State::Ready);
-            return Err(if is_between_messages { Stop::Farewell } else { Stop::Fault(Fault::TooBusy) });
+            return Err(self.closed_by_reply());
         }
         if self.previous.is_under_way() {
             return self.previous_verdict(code, severity);
@@ -409,7 +423,7 @@ impl Session {
                 self.state = State::Hello { is_helo: false, is_written: false };
                 Ok(())
             }
-            (State::Greeting, _) => Err(Stop::Fault(Fault::Greeting)),
+            (State::Greeting, _) => Err(Stop::Fault(self.told(Stage::Greeting).unwrap_or(Fault::Greeting))),
             (
                 State::Handshake { .. }
                 | State::Hello { is_written: false, .. }

@@ -5,8 +5,8 @@
 use core::fmt;
 
 use super::auth::SecretFault;
-use super::route::Unresolved;
 use super::tls::TlsFault;
+use super::unresolved::Unresolved;
 use crate::oauth2::Denial;
 
 /// Why there is no access token.

@@ -8,6 +8,7 @@
 //! 4.5.3.1.8 and 4.5.3.1.10). Each transaction decides on one recipient at least, so that their number is
 //! bounded.
 use super::Fault;
+use super::faults::Stage;
 use super::mail_data::MailData;
 use super::reason::{FORWARD_PATH, NO_8BITMIME, NO_SMTPUTF8, REVERSE_PATH, TOO_LARGE};
 use super::session::{COMMAND_OCTETS_MAX, Session, State, Stop};
@@ -57,6 +58,8 @@ pub(super) struct Transaction {
     /// RCPT commands written.
     asked: u16,
     pub(super) accepted: u16,
+    /// What a refusal of a recipient tells of the route, if none is accepted.
+    fault: Option<Fault>,
 }
 
 impl Transaction {
@@ -77,6 +80,7 @@ impl Transaction {
         read: 0,
         asked: 0,
         accepted: 0,
+        fault: None,
     };
 
     /// The first one of a message, which has just been opened.
@@ -203,7 +207,7 @@ impl Session {
             }
         }
         has_written |= self.write_chunk(&mut transaction, config, output, spool)?;
-        self.go_on(transaction);
+        self.go_on(transaction)?;
         Ok(has_written)
     }
 
@@ -312,8 +316,7 @@ impl Session {
         } else {
             return Err(Stop::Fault(Fault::Protocol));
         }
-        self.go_on(transaction);
-        Ok(())
+        self.go_on(transaction)
     }
 
     fn mail_reply(
@@ -322,12 +325,16 @@ impl Session {
         code: u16,
         severity: Severity,
     ) -> Result<(), Stop> {
-        refusal_of_the_message(code, severity)?;
-        match severity {
+        // A notice's null reverse-path may be the very sender that it means.
+        let is_about_us = matches!(self.told(Stage::Mail), None | Some(Fault::Sender));
+        if severity == Severity::Permanent && is_about_us && self.falls_back() {
+            transaction.is_refused = true;
+            return Ok(());
+        }
+        match self.judged(Stage::Mail, severity).map_err(Stop::Fault)? {
             Severity::Completion => transaction.is_open = true,
             Severity::Intermediate => return Err(Stop::Fault(Fault::Protocol)),
             Severity::Transient => self.record.defer_rest(code, self.replies.text()),
-            Severity::Permanent if self.falls_back() => {}
             Severity::Permanent => self.record.fail_rest(code, self.replies.text()),
         }
         transaction.is_refused = !transaction.is_open;
@@ -340,13 +347,21 @@ impl Session {
         code: u16,
         severity: Severity,
     ) -> Result<(), Stop> {
-        refusal_of_the_message(code, severity)?;
         if matches!(code, 452 | 552) && transaction.accepted > 0 {
             transaction.is_full = true;
             self.recipients_max = transaction.accepted;
             self.record.postpone_asked();
             return Ok(());
         }
+        // With one recipient taken the route is well: then another one's refusal is its own.
+        let severity = match self.judged(Stage::Recipient, severity) {
+            Ok(severity) => severity,
+            Err(Fault::Unauthenticated) => return Err(Stop::Fault(Fault::Unauthenticated)),
+            Err(fault) => {
+                transaction.fault = Some(fault);
+                Severity::Transient
+            }
+        };
         match severity {
             Severity::Completion => {
                 transaction.accepted += 1;
@@ -382,8 +397,7 @@ impl Session {
 
     /// DATA or the mail data was refused, for all accepted recipients.
     pub(super) fn refuse_accepted(&mut self, code: u16, severity: Severity) -> Result<(), Stop> {
-        refusal_of_the_message(code, severity)?;
-        if severity == Severity::Transient {
+        if self.judged(Stage::Data, severity).map_err(Stop::Fault)? == Severity::Transient {
             self.record.defer_rest(code, self.replies.text());
         } else {
             self.record.fail_accepted(code, self.replies.text());
@@ -392,10 +406,19 @@ impl Session {
     }
 
     /// Keeps the transaction going, or concludes it when there is neither a command nor a reply to come.
-    pub(super) fn go_on(&mut self, transaction: Transaction) {
+    pub(super) fn go_on(&mut self, transaction: Transaction) -> Result<(), Stop> {
         self.state = State::Transaction(transaction);
+        let is_asked_out = matches!(transaction.step, Step::Data | Step::Wait)
+            && !transaction.is_mail_awaited
+            && transaction.recipients_awaited == 0;
+        if let Some(fault) = transaction.fault
+            && is_asked_out
+            && transaction.accepted == 0
+        {
+            return Err(Stop::Fault(fault));
+        }
         if transaction.step != Step::Wait || transaction.is_in_chunk() {
-            return;
+            return Ok(());
         }
         if transaction.is_data_next() && transaction.is_chunk {
             self.state = State::Verdict { is_void: transaction.accepted == 0, is_chunk: true };
@@ -403,6 +426,7 @@ impl Session {
             self.is_reset_owed |= transaction.is_open;
             self.conclude();
         }
+        Ok(())
     }
 }
 
@@ -415,15 +439,6 @@ fn write_notification(recipient: &Recipient, output: &mut Buffer<'_>) {
     if !recipient.orcpt.is_empty() {
         output.append(b" ORCPT=");
         output.append(&recipient.orcpt);
-    }
-}
-
-/// An error when the reply is about the route and not about the message.
-fn refusal_of_the_message(code: u16, severity: Severity) -> Result<(), Stop> {
-    let is_refusal = matches!(severity, Severity::Transient | Severity::Permanent);
-    match Fault::of_refusal(code) {
-        Some(fault) if is_refusal => Err(Stop::Fault(fault)),
-        Some(_) | None => Ok(()),
     }
 }
 

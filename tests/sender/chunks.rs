@@ -240,7 +240,7 @@ fn closing_in_front_of_a_chunk() {
         rig.message(&envelope(), &["a@x.example", "b@x.example"], BODY);
         rig.play(&format!("{HELLO}begin 0\n{FLIGHT}{replies}S: 421 closing\nC: QUIT\nclose"));
         assert!(!rig.session.attempt().unwrap().has_sent_mail_data);
-        assert_eq!(rig.result(), "TooBusy ww");
+        assert_eq!(rig.result(), "held TooBusy ww later 421 closing");
     }
 }
 

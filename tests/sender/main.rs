@@ -5,6 +5,7 @@ mod dialogs;
 #[path = "../disk/mod.rs"]
 mod disk;
 mod endings;
+mod faults;
 mod many;
 mod rewriting;
 mod riding;

@@ -110,7 +110,10 @@ fn both_wait_when_the_connection_ends() {
         rig.play(&format!("{}{end}", riding()));
         assert_eq!(rig.session.fault(), Some(fault));
         assert!(rig.session.attempt().unwrap().has_sent_mail_data);
-        assert_eq!(rig.result(), format!("{fault:?} ww"));
+        // 421 is the answer to the first of them.
+        let is_told = fault == Fault::TooBusy;
+        let first = if is_told { "held TooBusy ww later 421 closing" } else { &format!("{fault:?} ww") };
+        assert_eq!(rig.result(), first);
         assert!(!rig.session.attempt().unwrap().has_sent_mail_data);
         assert_eq!(rig.result(), format!("{fault:?} ww"));
         assert!(!rig.session.is_at_work());

@@ -196,6 +196,13 @@ impl Rig {
         self.turn();
     }
 
+    pub(crate) fn begin_suspect(&mut self, message: MessageIndex) {
+        assert!(self.session.is_ready(), "not ready");
+        self.session.begin(message, &self.now, &self.config, &mut self.store).expect("it can be read");
+        self.session.suspect();
+        self.turn();
+    }
+
     /// So much time goes by in steps of a second; deadlines expire.
     pub(crate) fn wait(&mut self, span: Duration) {
         for _ in 0..span.0 / 1000 {
@@ -225,6 +232,7 @@ impl Rig {
         let mut line = match attempt.ending {
             Ending::Tried => "tried ".to_string(),
             Ending::RouteFault(fault) => format!("{fault:?} "),
+            Ending::Held(fault) => format!("held {fault:?} "),
             Ending::Damaged => "damaged ".to_string(),
         };
         for state in attempt.states {
@@ -288,6 +296,10 @@ impl Rig {
         } else if let Some(octets) = step.strip_prefix("S~ ") {
             nothing_left(&self.written);
             self.say(octets.replace("\\r", "\r").replace("\\n", "\n").as_bytes());
+        } else if let Some(index) = step.strip_prefix("begin suspect ") {
+            let index: usize = index.parse().expect("a number");
+            nothing_left(&self.written);
+            self.begin_suspect(self.messages[index]);
         } else if let Some(index) = step.strip_prefix("begin ") {
             let index: usize = index.parse().expect("a number");
             nothing_left(&self.written);

@@ -347,7 +347,10 @@ fn each_reply_to_the_login_is_a_fault_of_the_route() {
         ("504 5.5.4 what?", "Login(Refused)"),
         ("454 4.7.0 later", "Login(Unavailable)"),
         ("432 4.7.12 change your password", "Login(Unavailable)"),
-        ("421 4.7.0 too many logins", "TooBusy"),
+        ("421 4.7.0 too many logins", "Login(TooMany)"),
+        ("421 4.3.0 closing", "TooBusy"),
+        ("454 4.7.0 Too many login attempts", "Login(TooMany)"),
+        ("451 Authentication failed: Maximum credits exceeded", "Quota"),
     ] {
         play(LOGIN, &format!("{start}S: {reply}\nC: QUIT\nfault {fault}\nresult none"));
     }
@@ -371,7 +374,7 @@ fn a_login_that_is_wanted_later_is_no_fault_of_the_message() {
             S: 530 5.7.0 login first
             C: QUIT
             fault Unauthenticated
-            result Unauthenticated w"
+            result held Unauthenticated w later 530 5.7.0 login first"
         ),
     );
 }

@@ -1,0 +1,7 @@
+//! Mail over several smarthosts that fail as providers do, on a clock that jumps from deadline to deadline.
+mod clock;
+#[path = "../disk/mod.rs"]
+mod disk;
+mod failover;
+mod providers;
+mod world;
