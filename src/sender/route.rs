@@ -119,6 +119,14 @@ impl Fault {
         matches!(fault, TlsFault::ClockUntrusted | TlsFault::Expired | TlsFault::NotYetValid)
     }
 
+    /// True when it may be gone as soon as the network is another one.
+    pub const fn is_about_network(self) -> bool {
+        if let Self::Login(LoginFault::Token(fault)) = self {
+            return fault.is_about_network();
+        }
+        matches!(self, Self::Resolve(_) | Self::Connect | Self::Timeout | Self::Lost)
+    }
+
     /// True when the reply read last is what told it.
     pub(super) const fn is_told_by_reply(self) -> bool {
         matches!(
@@ -352,12 +360,29 @@ impl Route {
         Some(rest)
     }
 
-    /// Ends a rest at once: somebody asked for it, or the network came up.
+    /// Ends a rest at once: somebody asked for it, or its reason is gone.
     pub fn retry(&mut self, now: Instant) {
         if let State::Waiting { until } = &mut self.state {
             *until = (*until).min(now);
         }
         self.failures = [0; BackOff::COUNT];
+    }
+
+    /// The network is another one: true when that ended a rest. A rest for a fault that has other reasons goes
+    /// on.
+    pub fn network_changed(&mut self, now: Instant) -> bool {
+        if !self.last.as_ref().is_some_and(|last| last.fault.is_about_network()) {
+            return false;
+        }
+        // A try that is on its way began on the old network.
+        self.failures[BackOff::Route as usize] = 0;
+        match &mut self.state {
+            State::Waiting { until } if *until > now => {
+                *until = now;
+                true
+            }
+            State::Closed | State::Connecting | State::Probing | State::Up | State::Waiting { .. } => false,
+        }
     }
 
     /// The fault that makes it rest.

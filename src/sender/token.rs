@@ -39,6 +39,11 @@ impl TokenFault {
             Self::Resolve(_) | Self::Connect | Self::Tls(_) | Self::Timeout | Self::Lost => false,
         }
     }
+
+    /// True when it may be gone as soon as the network is another one.
+    pub(super) const fn is_about_network(self) -> bool {
+        matches!(self, Self::Resolve(_) | Self::Connect | Self::Timeout | Self::Lost)
+    }
 }
 
 impl fmt::Display for TokenFault {
