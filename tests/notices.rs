@@ -139,8 +139,8 @@ fn yes_but(step: &'static str, reply: &'static str) -> impl FnMut(&str, &Arrived
     }
 }
 
-/// B-6.1-c, C-4.5.4-a: a failure with a null reverse-path is told to `admin`, once; one of a message that says
-/// it is a notice itself, to nobody. A success is never told.
+/// B-6.1-c, C-4.5.4-a: a failure with a null reverse-path is told to `admin`, once; one of a message that
+/// says it is a notice itself, to nobody. A success is never told.
 #[test]
 fn null_reverse_path() {
     let mut world = World::new(refusing(REFUSED));
@@ -174,7 +174,8 @@ fn null_reverse_path() {
     }
 }
 
-/// B-3464-c: of several smarthosts the one that spoke may not be the one that takes the notice: none is named.
+/// B-3464-c: of several smarthosts the one that spoke may not be the one that takes the notice: none is
+/// named.
 #[test]
 fn several_smarthosts() {
     let second = "[[smarthost]]\nhost = \"192.0.2.26\"\ntls = \"none\"\n";

@@ -1,9 +1,10 @@
 //! Whom a notice of failure goes to, if anybody, and how many of them there may be (RFC 5321 6.1 and 6.2).
 //!
 //! Nobody is told about a message with a null reverse-path that says it is a notice itself: so no loop of
-//! relays keeps notices going. Of any other one, and of a reverse-path that only the site's own machines know,
-//! as cameras and printers make them up and the smarthost would refuse, `admin` is told. The rates keep a flood of bad mail, or a
-//! smarthost that refuses everything, from becoming a flood of notices; what is beyond is in the log alone.
+//! relays keeps notices going. Of any other one, and of a reverse-path that only the site's own machines
+//! know, as cameras and printers make them up and the smarthost would refuse, `admin` is told. The rates keep
+//! a flood of bad mail, or a smarthost that refuses everything, from becoming a flood of notices; what is
+//! beyond is in the log alone.
 use crate::config::Config;
 use crate::smtp::path::is_local_domain;
 use crate::time::{Duration, Tick};

@@ -1,5 +1,6 @@
-//! Whether a message says in its header section that a machine wrote it in answer to others, as a notice does:
-//! Auto-Submitted other than "no" (RFC 3834 5), multipart/report (RFC 3464 2), or the old habit Precedence.
+//! Whether a message says in its header section that a machine wrote it in answer to others, as a notice
+//! does: Auto-Submitted other than "no" (RFC 3834 5), multipart/report (RFC 3464 2), or the old habit
+//! Precedence.
 //!
 //! The message comes in runs of any length. A value that is put unusually, with a comment in front, and a
 //! header section beyond [`OCTETS_MAX`] count as automatic: where in doubt nobody is told, so that no loop
