@@ -3,7 +3,7 @@
 //! Precedence.
 //!
 //! The message comes in runs of any length. A value that is put unusually, with a comment in front, and a
-//! header section beyond [`OCTETS_MAX`] count as automatic: where in doubt nobody is told, so that no loop
+//! header section beyond `OCTETS_MAX` count as automatic: where in doubt nobody is told, so that no loop
 //! keeps going.
 use super::header::{HeaderSection, Names, Part};
 
