@@ -4,8 +4,6 @@
 //! The session is the relay's own [`Session`], so that what works here works there; what is said and heard on
 //! the way is told as it happens, without what a login says. Blocking: for a tool, not for the relay.
 
-mod memory;
-
 use core::net::IpAddr;
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -25,14 +23,15 @@ use crate::limits::{SENDER_INPUT_OCTETS, SENDER_OUTPUT_OCTETS};
 use crate::sender::{Fault, Secret, SecretFault, Session, TlsFault, TokenFault, Unresolved};
 use crate::smtp::Next;
 use crate::smtp::reply_reader::ReplyReader;
-use crate::spool::{Start, Store};
+use crate::spool::{Memory, Start, Store};
 use crate::time::{Duration, Instant};
-use memory::Memory;
 
 /// How long one address has to answer.
 const CONNECT_WITHIN: std::time::Duration = std::time::Duration::from_secs(10);
 /// How long one reply may take once the session stands.
 const REPLY_WITHIN: Duration = Duration::from_s(60);
+/// Blocks of a spool without a message: a session asks for one, whatever it is used for.
+const SPOOL_BLOCKS: u32 = 16;
 /// Octets of one line that are told.
 const LINE_OCTETS_MAX: usize = 512;
 /// Lines of one session that are told; a smarthost that says more is not worth reading.
@@ -177,8 +176,8 @@ impl<'a> Probe<'a> {
         socket.set_nodelay(true).map_err(StartError::System)?;
         let local = socket.local_addr().map_err(StartError::System)?.ip();
         let now = clock::now();
-        let start = Start { blocks: Memory::BLOCKS, seed: 0, now: now.instant };
-        let (spool, _) = Store::start(Memory::default(), start).expect("memory becomes a spool");
+        let start = Start { blocks: SPOOL_BLOCKS, seed: 0, now: now.instant };
+        let (spool, _) = Store::start(Memory::new(SPOOL_BLOCKS), start).expect("memory becomes a spool");
         let mut session = Session::new();
         session.connected(&now, smarthost, local, config);
         Ok(Self {
