@@ -9,10 +9,10 @@ use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 
-use mio::{Events, Poll, Token};
+use mio::{Events, Poll};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::dial::Dials;
+use super::fetch::Fetch;
 use super::resolver::{Lookup, NAMES_MAX, NameIndex, Resolver, Source};
 use super::tls::{Client, Plaintext, Presented, Stream};
 use super::tokens::{NoToken, Tokens};
@@ -92,46 +92,11 @@ pub fn secret(login: &Login) -> Result<(), (&Path, SecretFault)> {
 
 /// Asks for an access token, as the relay would for a login.
 fn token(smarthost: &Smarthost, settings: &Oauth2, clock: UntrustedClock) -> Result<Secret, NoToken> {
-    let unreachable = |_| NoToken::from(TokenFault::Connect);
-    let mut tokens = Tokens::new(smarthost, settings, clock).map_err(|_| {
-        // The smarthost's certificate was judged by the same file.
-        NoToken::from(TokenFault::Tls(TlsFault::AuthoritiesUnreadable))
-    })?;
-    let mut poll = Poll::new().map_err(unreachable)?;
-    let mut events = Events::with_capacity(NAMES_MAX);
-    let mut dials = Dials::new(Resolver::new(Source::System, 0), 1);
-    loop {
-        let now = super::clock::now().instant;
-        if let Some(result) = tokens.secret(now, false) {
-            return result;
-        }
-        if let Some(place) = tokens.begin(now) {
-            dials.start(now, poll.registry(), 0, place, Token(NAMES_MAX));
-        }
-        while let Some((_, result)) = dials.next_done() {
-            tokens.dialled(result);
-        }
-        if tokens.advance(now) {
-            continue;
-        }
-        let due = [dials.deadline(), tokens.deadline()].into_iter().flatten().min();
-        let wait = std::time::Duration::from_millis(due.map_or(1000, |due| due.since(now).0));
-        if let Err(error) = poll.poll(&mut events, Some(wait))
-            && error.kind() != ErrorKind::Interrupted
-        {
-            return Err(unreachable(error));
-        }
-        let now = super::clock::now().instant;
-        for event in &events {
-            let connected = tokens.exchange().filter(|exchange| exchange.is_connected());
-            match (event.token(), connected) {
-                (Token(NAMES_MAX), Some(exchange)) => exchange.told(event),
-                (Token(NAMES_MAX), None) => dials.told(now, poll.registry(), 0),
-                (Token(name), _) => dials.told_resolver(now, poll.registry(), NameIndex(name)),
-            }
-        }
-        dials.expire(now, poll.registry());
-    }
+    // The smarthost's certificate was judged by the same file.
+    let untrusted = |_| NoToken::from(TokenFault::Tls(TlsFault::AuthoritiesUnreadable));
+    let mut tokens = Tokens::new(smarthost, settings, clock).map_err(untrusted)?;
+    let mut fetch = Fetch::new(None, clock).map_err(|_| NoToken::from(TokenFault::Connect))?;
+    fetch.token(&mut tokens)
 }
 
 /// A connection to one address, within ten seconds.
