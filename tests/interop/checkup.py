@@ -9,9 +9,11 @@ import time
 
 from authority import Authority, pin, self_signed
 from checks import check, expect, free_port
+from endpoint import error, token
 from secure import Secure
 from secure_smarthosts import secure_postfix
 from sink import Sink
+from tokens import Place, table
 from tls import PASSWORD, USER, secret_file, settings
 
 LINE = re.compile(r"\d\d:\d\d:\d\d (ok|note|FAIL)\s+\w+\s+\S.*|\s+-> .*")
@@ -21,8 +23,7 @@ def checkup(world, name, port, *arguments, top="", binary=None, wrapper=(), secr
     """Runs it; returns its exit code and what it printed, each line of which has the one form."""
     folder = world.folder_for(name)
     keys = {"user": USER, "password_file": secret or secret_file(world), **keys}
-    if keys["user"] is None:
-        keys = {key: value for key, value in keys.items() if key not in ("user", "password_file")}
+    keys = {key: value for key, value in keys.items() if value is not None}
     config = folder / "postern.toml"
     config.write_text(
         f'hostname = "relay.test.example"\nadmin = "admin@test.example"\n{top}'
@@ -268,3 +269,19 @@ def session(world):
         f"$ postern serve &\n{log.read_text()}\n$ printf 'Subject: first alert\\n\\nIt works.\\n' | sendmail root\n"
     )
     return f"setup, check, serve and the first alert in {seconds:.1f} s; recorded in {recorded.name}"
+
+
+@check("checkup.token", 60)
+def access_token(world):
+    """With a login by access tokens, one is asked for as the relay would; a refusal is told in the endpoint's words."""
+    place = Place(world, token("access-1"), mechanisms=("XOAUTH2",))
+    keys, _ = table(world, place.endpoint, "good")
+    code, printed, stderr = checkup(world, "token", place.server.port, password_file=None, **keys, **place.ca)
+    expect(code == 0 and f"as {USER}: 235" in printed, f"{code}: {printed}{stderr}")
+    expect("access-1" not in printed + stderr, "the token is shown")
+    place = Place(world, error("invalid_grant", "it was revoked"), mechanisms=("XOAUTH2",))
+    keys, _ = table(world, place.endpoint, "revoked")
+    expect_cause(
+        world, "revoked", place.server.port, 17, "revoked", "postern login", password_file=None, **keys, **place.ca
+    )
+    return "asked for, and refused"
