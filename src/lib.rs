@@ -20,7 +20,7 @@
 //! | floor | who |
 //! | --- | --- |
 //! | 8 | `main` |
-//! | 7 | [`applet`]: serve, sendmail, queue, status, demo, check, limits |
+//! | 7 | [`applet`]: serve, sendmail, queue, status, setup, check, login, demo, limits |
 //! | 6 | [`net`]: the world |
 //! | 5 | [`relay`]: the whole relay as one value, for the loop and the simulator |
 //! | 4 | [`receiver`], [`sender`], [`queue`]: side by side, not knowing each other; pure |

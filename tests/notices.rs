@@ -139,13 +139,55 @@ fn yes_but(step: &'static str, reply: &'static str) -> impl FnMut(&str, &Arrived
     }
 }
 
-/// B-6.1-c, C-4.5.4-a: nobody is told about a message with a null reverse-path, `admin` neither.
+/// B-6.1-c, C-4.5.4-a: a failure with a null reverse-path is told to `admin`, once; one of a message that
+/// says it is a notice itself, to nobody. A success is never told.
 #[test]
 fn null_reverse_path() {
     let mut world = World::new(refusing(REFUSED));
     world.alert("<>", &["<a@x.example>"]);
+    world.pass(Duration::from_min(120));
+    assert_eq!((world.tried, to(&world)), (2, vec!["<admin@example.com>"]));
+    assert!(world.arrived[0].mail.starts_with("<>"));
+    assert_eq!(Notice::of(&world.arrived[0]).field(1, "Final-Recipient"), Some("rfc822; a@x.example"));
+    world.expect_empty();
+    let mut world = World::with(NO_ADMIN, 64, refusing(REFUSED));
+    world.alert("<>", &["<a@x.example>"]);
     world.run();
     assert_eq!((world.tried, world.arrived.len()), (1, 0));
+    world.expect_empty();
+    // The field may stand in a later block.
+    let fields = format!("X: {}\r\n", "y".repeat(70)).repeat(100);
+    for field in [
+        "Auto-Submitted: auto-replied",
+        "Content-Type: multipart/report; report-type=delivery-status",
+        "Precedence: bulk",
+    ] {
+        for before in ["", fields.as_str()] {
+            let mut world = World::new(refusing(REFUSED));
+            let data = format!("{before}{field}\r\n\r\nx\r\n");
+            let replies = world.submit("<>", &["<a@x.example>"], &data);
+            assert!(replies.last().unwrap().starts_with("250"), "{replies:?}");
+            world.run();
+            assert_eq!((world.tried, world.arrived.len()), (1, 0), "{field}");
+            world.expect_empty();
+        }
+    }
+}
+
+/// B-3464-c: of several smarthosts the one that spoke may not be the one that takes the notice: none is
+/// named.
+#[test]
+fn several_smarthosts() {
+    let second = "[[smarthost]]\nhost = \"192.0.2.26\"\ntls = \"none\"\n";
+    let mut world = World::with_another(second, refusing(REFUSED));
+    world.alert("<ups@example.com>", &["<a@x.example>"]);
+    world.run();
+    assert_eq!(to(&world), ["<ups@example.com>"]);
+    let notice = Notice::of(&world.arrived[0]);
+    assert_eq!(notice.field(1, "Remote-MTA"), None);
+    assert_eq!(notice.field(1, "Diagnostic-Code"), Some("smtp; 550 5.1.1 no such user"));
+    assert!(notice.text.replace("\r\n    ", " ").contains("The answer of the smarthost was:"));
+    assert!(!world.arrived[0].text().contains("192.0.2.2"));
     world.expect_empty();
 }
 

@@ -11,10 +11,11 @@ use super::dial::Dials;
 use super::https::{Exchange, not_connected};
 use super::resolver::{NAMES_MAX, NameIndex, Resolver, Source};
 use super::tls::{Client, TrustError};
+use super::tokens::{NoToken, Tokens};
 use super::{clock, secret};
 use crate::config::UntrustedClock;
 use crate::oauth2::{Response, Url, request};
-use crate::sender::{SecretFault, TlsFault, TokenFault};
+use crate::sender::{Secret, SecretFault, TlsFault, TokenFault};
 use crate::time::Instant;
 
 const EVENTS_MAX: usize = 16;
@@ -78,12 +79,42 @@ impl Fetch {
                 Some(Err(fault)) => return Err(FetchError::Fault(fault)),
                 None => {}
             }
-            self.wait(now, &mut exchange, &mut events).map_err(FetchError::System)?;
+            self.wait(now, Some(&mut exchange), &mut events).map_err(FetchError::System)?;
         }
     }
 
-    fn wait(&mut self, now: Instant, exchange: &mut Exchange, events: &mut Events) -> io::Result<()> {
-        let due = self.dials.deadline().into_iter().chain([exchange.deadline()]).min();
+    /// Waits for a login's access token from `tokens`.
+    ///
+    /// # Errors
+    /// There is none.
+    pub(super) fn token(&mut self, tokens: &mut Tokens) -> Result<Secret, NoToken> {
+        let mut events = Events::with_capacity(EVENTS_MAX);
+        loop {
+            let now = clock::now().instant;
+            if let Some(result) = tokens.secret(now, false) {
+                return result;
+            }
+            if let Some(place) = tokens.begin(now) {
+                self.dials.start(now, self.poll.registry(), 0, place, SOCKET);
+            }
+            while let Some((_, result)) = self.dials.next_done() {
+                tokens.dialled(result);
+            }
+            if !tokens.advance(now) {
+                self.wait(now, tokens.exchange(), &mut events)
+                    .map_err(|_| NoToken::from(TokenFault::Connect))?;
+            }
+        }
+    }
+
+    fn wait(
+        &mut self,
+        now: Instant,
+        mut exchange: Option<&mut Exchange>,
+        events: &mut Events,
+    ) -> io::Result<()> {
+        let deadlines = [self.dials.deadline(), exchange.as_ref().map(|exchange| exchange.deadline())];
+        let due = deadlines.into_iter().flatten().min();
         let wait = due.map(|due| Duration::from_millis(due.since(now).0));
         match self.poll.poll(events, wait) {
             Err(error) if error.kind() == ErrorKind::Interrupted => events.clear(),
@@ -93,7 +124,7 @@ impl Fetch {
         for event in events.iter() {
             if event.token() != SOCKET {
                 self.dials.told_resolver(now, self.poll.registry(), NameIndex(event.token().0));
-            } else if exchange.is_connected() {
+            } else if let Some(exchange) = exchange.as_mut().filter(|exchange| exchange.is_connected()) {
                 exchange.told(event);
             } else {
                 self.dials.told(now, self.poll.registry(), 0);
@@ -109,7 +140,7 @@ impl Fetch {
 /// # Errors
 /// There is none.
 pub fn read_secret(path: &Path) -> Result<zeroize::Zeroizing<Vec<u8>>, SecretFault> {
-    secret::read(path).0.map(crate::sender::Secret::into_octets)
+    secret::read(path).0.map(Secret::into_octets)
 }
 
 /// Writes `secret` as the one line of the file `path`, whole or not at all; a new file has mode 0600.

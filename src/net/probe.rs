@@ -4,17 +4,15 @@
 //! The session is the relay's own [`Session`], so that what works here works there; what is said and heard on
 //! the way is told as it happens, without what a login says. Blocking: for a tool, not for the relay.
 
-mod memory;
-
 use core::net::IpAddr;
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 
-use mio::{Events, Poll, Token};
+use mio::{Events, Poll};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::dial::Dials;
+use super::fetch::Fetch;
 use super::resolver::{Lookup, NAMES_MAX, NameIndex, Resolver, Source};
 use super::tls::{Client, Plaintext, Presented, Stream};
 use super::tokens::{NoToken, Tokens};
@@ -25,14 +23,15 @@ use crate::limits::{SENDER_INPUT_OCTETS, SENDER_OUTPUT_OCTETS};
 use crate::sender::{Fault, Secret, SecretFault, Session, TlsFault, TokenFault, Unresolved};
 use crate::smtp::Next;
 use crate::smtp::reply_reader::ReplyReader;
-use crate::spool::{Start, Store};
+use crate::spool::{Memory, Start, Store};
 use crate::time::{Duration, Instant};
-use memory::Memory;
 
 /// How long one address has to answer.
 const CONNECT_WITHIN: std::time::Duration = std::time::Duration::from_secs(10);
 /// How long one reply may take once the session stands.
 const REPLY_WITHIN: Duration = Duration::from_s(60);
+/// Blocks of a spool without a message: a session asks for one, whatever it is used for.
+const SPOOL_BLOCKS: u32 = 16;
 /// Octets of one line that are told.
 const LINE_OCTETS_MAX: usize = 512;
 /// Lines of one session that are told; a smarthost that says more is not worth reading.
@@ -93,46 +92,11 @@ pub fn secret(login: &Login) -> Result<(), (&Path, SecretFault)> {
 
 /// Asks for an access token, as the relay would for a login.
 fn token(smarthost: &Smarthost, settings: &Oauth2, clock: UntrustedClock) -> Result<Secret, NoToken> {
-    let unreachable = |_| NoToken::from(TokenFault::Connect);
-    let mut tokens = Tokens::new(smarthost, settings, clock).map_err(|_| {
-        // The smarthost's certificate was judged by the same file.
-        NoToken::from(TokenFault::Tls(TlsFault::AuthoritiesUnreadable))
-    })?;
-    let mut poll = Poll::new().map_err(unreachable)?;
-    let mut events = Events::with_capacity(NAMES_MAX);
-    let mut dials = Dials::new(Resolver::new(Source::System, 0), 1);
-    loop {
-        let now = super::clock::now().instant;
-        if let Some(result) = tokens.secret(now, false) {
-            return result;
-        }
-        if let Some(place) = tokens.begin(now) {
-            dials.start(now, poll.registry(), 0, place, Token(NAMES_MAX));
-        }
-        while let Some((_, result)) = dials.next_done() {
-            tokens.dialled(result);
-        }
-        if tokens.advance(now) {
-            continue;
-        }
-        let due = [dials.deadline(), tokens.deadline()].into_iter().flatten().min();
-        let wait = std::time::Duration::from_millis(due.map_or(1000, |due| due.since(now).0));
-        if let Err(error) = poll.poll(&mut events, Some(wait))
-            && error.kind() != ErrorKind::Interrupted
-        {
-            return Err(unreachable(error));
-        }
-        let now = super::clock::now().instant;
-        for event in &events {
-            let connected = tokens.exchange().filter(|exchange| exchange.is_connected());
-            match (event.token(), connected) {
-                (Token(NAMES_MAX), Some(exchange)) => exchange.told(event),
-                (Token(NAMES_MAX), None) => dials.told(now, poll.registry(), 0),
-                (Token(name), _) => dials.told_resolver(now, poll.registry(), NameIndex(name)),
-            }
-        }
-        dials.expire(now, poll.registry());
-    }
+    // The smarthost's certificate was judged by the same file.
+    let untrusted = |_| NoToken::from(TokenFault::Tls(TlsFault::AuthoritiesUnreadable));
+    let mut tokens = Tokens::new(smarthost, settings, clock).map_err(untrusted)?;
+    let mut fetch = Fetch::new(None, clock).map_err(|_| NoToken::from(TokenFault::Connect))?;
+    fetch.token(&mut tokens)
 }
 
 /// A connection to one address, within ten seconds.
@@ -177,8 +141,8 @@ impl<'a> Probe<'a> {
         socket.set_nodelay(true).map_err(StartError::System)?;
         let local = socket.local_addr().map_err(StartError::System)?.ip();
         let now = clock::now();
-        let start = Start { blocks: Memory::BLOCKS, seed: 0, now: now.instant };
-        let (spool, _) = Store::start(Memory::default(), start).expect("memory becomes a spool");
+        let start = Start { blocks: SPOOL_BLOCKS, seed: 0, now: now.instant };
+        let (spool, _) = Store::start(Memory::new(SPOOL_BLOCKS), start).expect("memory becomes a spool");
         let mut session = Session::new();
         session.connected(&now, smarthost, local, config);
         Ok(Self {

@@ -2,7 +2,7 @@
 //! 6750), and how a login is granted to a machine without a browser (RFC 8628); over the least of HTTP/1.1
 //! that this takes (RFC 9110, RFC 9112).
 //!
-//! One request, one response, and the connection is over: [`request`] makes the octets of the first,
+//! One request, one response, and the connection is over: [`request()`] makes the octets of the first,
 //! [`Response`] takes those of the second as they come, [`Grant::judge`] says what they mean. Pure: no
 //! socket, clock or file; TLS is below. Everything has a bound, and what may be a secret lies in memory that
 //! is wiped.

@@ -1,9 +1,10 @@
 //! Whom a notice of failure goes to, if anybody, and how many of them there may be (RFC 5321 6.1 and 6.2).
 //!
-//! Nobody is told about a message with a null reverse-path, which may be a notice itself: so no loop of
-//! relays keeps notices going. A reverse-path that only the site's own machines know, as cameras and printers
-//! make them up, would be refused by the smarthost: `admin` is told. The rates keep a flood of bad mail, or a
-//! smarthost that refuses everything, from becoming a flood of notices; what is beyond is in the log alone.
+//! Nobody is told about a message with a null reverse-path that says it is a notice itself: so no loop of
+//! relays keeps notices going. Of any other one, and of a reverse-path that only the site's own machines
+//! know, as cameras and printers make them up and the smarthost would refuse, `admin` is told. The rates keep
+//! a flood of bad mail, or a smarthost that refuses everything, from becoming a flood of notices; what is
+//! beyond is in the log alone.
 use crate::config::Config;
 use crate::smtp::path::is_local_domain;
 use crate::time::{Duration, Tick};
@@ -25,10 +26,11 @@ pub enum Destination {
     Nowhere(&'static str),
 }
 
-/// Whom a notice about a message with this reverse-path, empty for the null one, goes to.
-pub fn destination(reverse_path: &[u8], config: &Config) -> Destination {
-    if reverse_path.is_empty() {
-        return Destination::Nowhere("its reverse-path is null");
+/// Whom a notice of failure about a message with this reverse-path, empty for the null one, goes to.
+/// `is_notice`: the message says that it is one itself, which counts with the null reverse-path alone.
+pub fn destination(reverse_path: &[u8], is_notice: bool, config: &Config) -> Destination {
+    if reverse_path.is_empty() && is_notice {
+        return Destination::Nowhere("it is a notice itself");
     }
     let at = reverse_path.iter().rposition(|octet| *octet == b'@');
     match (at, &config.admin) {
@@ -36,7 +38,7 @@ pub fn destination(reverse_path: &[u8], config: &Config) -> Destination {
             Destination::ReversePath
         }
         (_, Some(_)) => Destination::Admin,
-        (_, None) => Destination::Nowhere("its reverse-path is local and \"admin\" is not set"),
+        (_, None) => Destination::Nowhere("its reverse-path is null or local, and \"admin\" is not set"),
     }
 }
 
@@ -109,6 +111,7 @@ mod tests {
     fn whom_to_tell() {
         let with_admin = config("admin = \"you@example.com\"\n");
         for (path, told) in [
+            ("", Destination::Admin),
             ("ups@example.com", Destination::ReversePath),
             ("ups@sub.lan.example", Destination::ReversePath),
             ("\"a@b.lan\"@example.com", Destination::ReversePath),
@@ -122,11 +125,12 @@ mod tests {
             ("root@Relay.Site.Example", Destination::Admin),
             ("root", Destination::Admin),
         ] {
-            assert_eq!(destination(path.as_bytes(), &with_admin), told, "{path}");
+            assert_eq!(destination(path.as_bytes(), path == "root", &with_admin), told, "{path}");
         }
-        assert!(matches!(destination(b"", &with_admin), Destination::Nowhere(_)));
-        assert!(matches!(destination(b"camera@nas", &config("")), Destination::Nowhere(_)));
-        assert_eq!(destination(b"ups@example.com", &config("")), Destination::ReversePath);
+        assert!(matches!(destination(b"", true, &with_admin), Destination::Nowhere(_)));
+        assert!(matches!(destination(b"", false, &config("")), Destination::Nowhere(_)));
+        assert!(matches!(destination(b"camera@nas", false, &config("")), Destination::Nowhere(_)));
+        assert_eq!(destination(b"ups@example.com", true, &config("")), Destination::ReversePath);
     }
 
     /// B-6.2-a: a bound for one address and for all, hour by hour.

@@ -26,7 +26,10 @@ impl<D: Device> Relay<D> {
         let subject = session.open_notice(message, now, &mut self.spool)?;
         let destination = match subject.recipients {
             0 => Destination::Nowhere("nobody asked for it"),
-            _ => queue::destination(subject.reverse_path, &self.config),
+            _ if subject.reverse_path.is_empty() && !subject.is_of_failure => {
+                Destination::Nowhere("nothing failed, and its reverse-path is null")
+            }
+            _ => queue::destination(subject.reverse_path, subject.is_notice, &self.config),
         };
         let (to, address) = match destination {
             Destination::ReversePath => (Addressee::ReversePath, subject.reverse_path),

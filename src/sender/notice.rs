@@ -13,6 +13,7 @@ use super::{Ending, reason};
 use crate::buffer::Buffer;
 use crate::config::Config;
 use crate::limits::SENDER_OUTPUT_OCTETS;
+use crate::smtp::automatic::Automatic;
 use crate::spool::{Damage, Device, MessageIndex, Recipient, RecipientState, Store};
 use crate::time::Now;
 
@@ -34,6 +35,10 @@ pub struct Subject<'a> {
     pub reverse_path: &'a [u8],
     /// Recipients whose fate is to be told; 0: nobody wants a notice.
     pub recipients: u16,
+    /// One of them failed.
+    pub is_of_failure: bool,
+    /// The reverse-path is null, and the message says that it is a notice itself.
+    pub is_notice: bool,
 }
 
 /// The notice that is under way.
@@ -96,7 +101,25 @@ impl Session {
                 }
             }
         }
-        Ok(Subject { reverse_path: &self.envelope.reverse_path, recipients })
+        let mut is_notice = false;
+        if self.envelope.reverse_path.is_empty() && recipients > 0 {
+            is_notice = self.is_automatic(spool).inspect_err(|_| self.record.forget())?;
+        }
+        let is_of_failure = self.notice.is_of_failure;
+        Ok(Subject { reverse_path: &self.envelope.reverse_path, recipients, is_of_failure, is_notice })
+    }
+
+    /// True when the header section of the message, whose recipients were all read, is a notice's.
+    fn is_automatic<D: Device>(&mut self, spool: &mut Store<D>) -> Result<bool, Damage> {
+        let mut automatic = Automatic::new();
+        loop {
+            let octets = self.mail.mail_data(spool)?;
+            if let Some(is_automatic) = automatic.next(octets) {
+                return Ok(is_automatic);
+            }
+            let count = octets.len();
+            self.mail.consume(count);
+        }
     }
 
     /// Begins to send the notice that was opened; go on with [`Session::advance`].
@@ -256,7 +279,7 @@ impl Session {
     fn report<'a>(&'a self, config: &'a Config) -> Report<'a> {
         Report {
             config,
-            smarthost: &self.smarthost(config).host,
+            smarthost: (config.smarthosts.len() == 1).then_some(&self.smarthost(config).host),
             envelope: &self.envelope,
             id: self.record.id,
             to: self.addressee(config),

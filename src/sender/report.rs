@@ -56,8 +56,8 @@ pub(super) enum Step {
 #[derive(Debug)]
 pub(super) struct Report<'a> {
     pub(super) config: &'a Config,
-    /// The host that the notice is handed to.
-    pub(super) smarthost: &'a str,
+    /// The host that spoke; none where it may have been another than the one that takes the notice.
+    pub(super) smarthost: Option<&'a str>,
     pub(super) envelope: &'a Envelope,
     /// The message's id.
     pub(super) id: MessageId,
@@ -163,7 +163,7 @@ impl Report<'_> {
         match reply {
             None => {
                 lines.words(b"was relayed to");
-                lines.words(self.smarthost.as_bytes());
+                lines.words(self.smarthost.unwrap_or("a smarthost").as_bytes());
                 lines.words(b"which does not tell of its delivery.");
             }
             Some(reply) if reason::is_own(reply) => {
@@ -177,7 +177,7 @@ impl Report<'_> {
                 } else {
                     b"failed. The answer of"
                 });
-                lines.words(self.smarthost.as_bytes());
+                lines.words(self.smarthost.unwrap_or("the smarthost").as_bytes());
                 lines.words(b"was:");
                 lines.end();
                 lines.begin("   ");
@@ -238,12 +238,14 @@ impl Report<'_> {
         if reason::is_own(reply) {
             lines.begin("Diagnostic-Code: x-postern;");
         } else {
-            lines.begin("Remote-MTA: dns;");
-            match self.smarthost.parse::<IpAddr>() {
-                Ok(address) => lines.word(format_args!("{}", AddressLiteral(address))),
-                Err(_) => lines.words(self.smarthost.as_bytes()),
+            if let Some(smarthost) = self.smarthost {
+                lines.begin("Remote-MTA: dns;");
+                match smarthost.parse::<IpAddr>() {
+                    Ok(address) => lines.word(format_args!("{}", AddressLiteral(address))),
+                    Err(_) => lines.words(smarthost.as_bytes()),
+                }
+                lines.end();
             }
-            lines.end();
             lines.begin("Diagnostic-Code: smtp;");
             lines.word(format_args!("{}", reply.code));
         }

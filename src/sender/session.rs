@@ -35,9 +35,8 @@ use crate::config::{Config, Mechanism, Smarthost, TlsPolicy};
 use crate::limits::{DOMAIN_OCTETS_MAX, SENDER_OUTPUT_OCTETS, SENDER_SLOT_OCTETS, SMARTHOSTS};
 use crate::smtp::Next;
 use crate::smtp::reply_reader::{ReplyLine, ReplyReader, Severity};
-use crate::smtp::trace::Origin;
 use crate::smtp::trace::RECEIVED_OCTETS_MAX;
-use crate::spool::{Damage, Device, Envelope, KeptReply, MessageIndex, Protocol, Reader, Store};
+use crate::spool::{Damage, Device, Envelope, KeptReply, MessageIndex, Reader, Store};
 use crate::time::{Duration, Instant, Now, Wall};
 
 /// Room that must be in the output before a command is written; no command is longer: RFC 5321 4.5.3.1.4, and
@@ -202,18 +201,7 @@ impl Session {
             record: Record::new(),
             previous: Record::new(),
             is_previous_chunk: false,
-            envelope: Envelope {
-                client: Origin::NOWHERE,
-                client_name: heapless::Vec::new(),
-                protocol: Protocol::Smtp,
-                arrival: Wall { unix_s: 0, is_trusted: false },
-                reverse_path: heapless::Vec::new(),
-                body_is_8bit: false,
-                utf8: false,
-                is_submission: false,
-                ret: 0,
-                envid: heapless::Vec::new(),
-            },
+            envelope: Envelope::unread(),
             mail: Reader::new(),
             octets: 0,
             arrival: Wall { unix_s: 0, is_trusted: false },

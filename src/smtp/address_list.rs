@@ -368,7 +368,8 @@ fn delimited(octets: &[u8], close: u8) -> Result<usize> {
 }
 
 /// Octets of the encoded word at the start: `=?charset?encoding?text?=`, without white space; 0 for none. Its
-/// text may have what no atom has, as careless software writes it.
+/// text may have what no atom has, as careless software writes it. One that goes on is a part of an atom (RFC
+/// 2047 5).
 fn encoded_word(octets: &[u8]) -> usize {
     let word = octets.iter().take_while(|octet| (b'!'..=b'~').contains(*octet)).count();
     let Some(inner) = octets[..word].strip_prefix(b"=?") else { return 0 };
@@ -376,13 +377,10 @@ fn encoded_word(octets: &[u8]) -> usize {
     let (Some(charset), Some(encoding), Some(text)) = (parts.next(), parts.next(), parts.next()) else {
         return 0;
     };
-    let end = text.windows(2).position(|pair| pair == b"?=");
-    match end {
-        Some(end) if !charset.is_empty() && matches!(encoding, [b'b' | b'B' | b'q' | b'Q']) => {
-            2 + charset.len() + 1 + 1 + 1 + end + 2
-        }
-        _ => 0,
-    }
+    let is_word = !charset.is_empty() && matches!(encoding, [b'b' | b'B' | b'q' | b'Q']);
+    let Some(end) = text.windows(2).position(|pair| pair == b"?=").filter(|_| is_word) else { return 0 };
+    let length = b"=?".len() + charset.len() + b"?Q?".len() + end + b"?=".len();
+    if octets.get(length).is_some_and(|octet| is_atext(*octet)) { 0 } else { length }
 }
 
 /// RFC 5322 3.2.3, RFC 6532 3.2.

@@ -4,6 +4,7 @@
 //! is the business of the sessions above.
 
 pub mod address_list;
+pub mod automatic;
 pub mod command;
 pub mod date;
 pub mod dsn;

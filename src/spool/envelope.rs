@@ -244,8 +244,8 @@ impl Envelope {
         records
     }
 
-    /// The envelope that records are read into, one after the other.
-    pub(super) fn unread() -> Self {
+    /// An envelope from nowhere, of which nothing is known yet.
+    pub fn unread() -> Self {
         Self {
             client: Origin::NOWHERE,
             client_name: heapless::Vec::new(),

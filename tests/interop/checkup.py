@@ -1,12 +1,19 @@
 """`postern check`: a way that works, and one for each thing that is wrong, whose text names the cause."""
 
 import os
+import pathlib
+import pty
 import re
 import subprocess
+import time
 
 from authority import Authority, pin, self_signed
 from checks import check, expect, free_port
+from endpoint import error, token
 from secure import Secure
+from secure_smarthosts import secure_postfix
+from sink import Sink
+from tokens import Place, table
 from tls import PASSWORD, USER, secret_file, settings
 
 LINE = re.compile(r"\d\d:\d\d:\d\d (ok|note|FAIL)\s+\w+\s+\S.*|\s+-> .*")
@@ -16,8 +23,7 @@ def checkup(world, name, port, *arguments, top="", binary=None, wrapper=(), secr
     """Runs it; returns its exit code and what it printed, each line of which has the one form."""
     folder = world.folder_for(name)
     keys = {"user": USER, "password_file": secret or secret_file(world), **keys}
-    if keys["user"] is None:
-        keys = {key: value for key, value in keys.items() if key not in ("user", "password_file")}
+    keys = {key: value for key, value in keys.items() if value is not None}
     config = folder / "postern.toml"
     config.write_text(
         f'hostname = "relay.test.example"\nadmin = "admin@test.example"\n{top}'
@@ -179,3 +185,103 @@ def setup(world):
     )
     expect(done.returncode == 0 and len(server.mail) == 1, f"{done}")
     return "refused, written, and a test message came"
+
+
+class Terminal:
+    """A person at a terminal: types an answer when a question stands there, and keeps all that is seen."""
+
+    def __init__(self, command):
+        self.seen = ""
+        self.pid, self.terminal = pty.fork()
+        if self.pid == 0:
+            os.execvp(command[0], command)
+
+    def read_until(self, words, seconds=60):
+        end = time.monotonic() + seconds
+        start = len(self.seen)
+        while words not in self.seen[start:]:
+            expect(time.monotonic() < end, f"no {words!r} in {self.seen}")
+            try:
+                self.seen += os.read(self.terminal, 4096).decode()
+            except OSError:
+                expect(False, f"it ended without {words!r}: {self.seen}")
+
+    def answer(self, question, text):
+        self.read_until(question)
+        os.write(self.terminal, f"{text}\n".encode())
+
+    def end(self):
+        """Its exit code."""
+        try:
+            while octets := os.read(self.terminal, 4096):
+                self.seen += octets.decode()
+        except OSError:
+            pass
+        os.close(self.terminal)
+        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+
+
+@check("checkup.session", 120)
+def session(world):
+    """From nothing to the first alert, at a terminal, with a real Postfix behind TLS and a login."""
+    port, _, maildir, authority, _ = secure_postfix(world)
+    folder = world.folder_for("first")
+    config, log = folder / "postern.toml", folder / "log"
+    trusted = "/etc/ssl/certs/ca-certificates.crt"
+    mount = f'mount --bind {authority.certificate} {trusted} && exec "$@"'
+    trust = ["unshare", "--mount", "sh", "-c", mount, "sh"]
+    start = time.monotonic()
+    terminal = Terminal([*trust, world.binary, "setup", "--config", str(config)])
+    terminal.answer("Smarthost", f"localhost:{port}")
+    terminal.answer("User", USER)
+    terminal.answer("Password", PASSWORD)
+    terminal.answer("Who is told", "")
+    code = terminal.end()
+    expect(code == 0, f"{code}: {terminal.seen}")
+    expect(PASSWORD not in terminal.seen, "the password is shown")
+    checked = Terminal([*trust, world.binary, "check", "--config", str(config), "--send", "admin@test.example"])
+    code = checked.end()
+    expect(code == 0, f"{code}: {checked.seen}")
+    # What this machine has already is no part of the session: its port 25, its spool, its sockets.
+    text = config.read_text().replace('"127.0.0.1:25"', f'"127.0.0.1:{free_port()}"')
+    sockets = f'[control]\npath = "{folder}/control.sock"\n[submit]\npath = "{folder}/submit.sock"\n'
+    config.write_text(f'{text}\n[spool]\npath = "{folder}/spool"\n{sockets}')
+    with open(log, "wb") as written:
+        relay = subprocess.Popen([*trust, world.binary, "serve", "--config", str(config)], stderr=written)
+    world.stack.callback(relay.kill)
+    expect(Sink.wait_until(lambda: "listening" in log.read_text(), 20), log.read_text())
+    alert = b"Subject: first alert\n\nIt works.\n"
+    handed_in = subprocess.run(
+        [world.binary, "sendmail", "-C", str(config), "root"], input=alert, capture_output=True, timeout=30
+    )
+    expect(handed_in.returncode == 0, f"{handed_in}")
+
+    def has_come():
+        return any(b"first alert" in path.read_bytes() for path in maildir.iterdir())
+
+    expect(Sink.wait_until(has_come, 30), log.read_text())
+    seconds = time.monotonic() - start
+    relay.terminate()
+    expect(relay.wait(20) == 0, log.read_text())
+    recorded = pathlib.Path(world.folder).parent / "first-alert.txt"
+    recorded.write_text(
+        f"$ postern setup\n{terminal.seen}\n$ postern check --send admin@test.example\n{checked.seen}\n"
+        f"$ postern serve &\n{log.read_text()}\n$ printf 'Subject: first alert\\n\\nIt works.\\n' | sendmail root\n"
+    )
+    return f"setup, check, serve and the first alert in {seconds:.1f} s; recorded in {recorded.name}"
+
+
+@check("checkup.token", 60)
+def access_token(world):
+    """With a login by access tokens, one is asked for as the relay would; a refusal is told in the endpoint's words."""
+    place = Place(world, token("access-1"), mechanisms=("XOAUTH2",))
+    keys, _ = table(world, place.endpoint, "good")
+    code, printed, stderr = checkup(world, "token", place.server.port, password_file=None, **keys, **place.ca)
+    expect(code == 0 and f"as {USER}: 235" in printed, f"{code}: {printed}{stderr}")
+    expect("access-1" not in printed + stderr, "the token is shown")
+    place = Place(world, error("invalid_grant", "it was revoked"), mechanisms=("XOAUTH2",))
+    keys, _ = table(world, place.endpoint, "revoked")
+    expect_cause(
+        world, "revoked", place.server.port, 17, "revoked", "postern login", password_file=None, **keys, **place.ca
+    )
+    return "asked for, and refused"

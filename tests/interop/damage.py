@@ -256,7 +256,7 @@ def foreign_file(world):
         kept = [
             path.name
             for path in relay.folder.iterdir()
-            if path != relay.spool and path.read_bytes() == octets
+            if path.is_file() and path != relay.spool and path.read_bytes() == octets
         ]
         came = {r.sender for r in sink.records()[first:]}
         recovered = {sender for sender, _ in original.pending} <= came

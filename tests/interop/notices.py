@@ -124,7 +124,7 @@ def hostile(world):
 
 @check("notices.nowhere_else")
 def nowhere_else(world):
-    """Reverse-paths that only the site knows go to admin; the null one to nobody; where the smarthost
+    """Reverse-paths that only the site knows go to admin; the null one, too, but for a notice; where the smarthost
     refuses the null reverse-path, the notice comes from admin.
     """
     sink = Sink(world, free_port()).start()
@@ -132,7 +132,9 @@ def nowhere_else(world):
     for sender in ["camera@localhost", "camera@nas.lan", ""]:
         message = mail.Message(sender, ["refused@test.example"], b"Subject: x\r\n\r\n")
         accepted(relay, message)
-    found = all_notices(sink, 2)
+    notice = b"Subject: x\r\nAuto-Submitted: auto-replied\r\n\r\n"
+    accepted(relay, mail.Message("", ["refused@test.example"], notice))
+    found = all_notices(sink, 3)
     expect(all(record.recipients == [ADMIN] for record, _ in found), "not to admin")
     sink.behave(no_null=True)
     message = mail.Message("ups@test.example", ["refused@test.example"], b"Subject: x\r\n\r\n")
@@ -143,5 +145,5 @@ def nowhere_else(world):
     expect(record.recipients == ["ups@test.example"], f"to {record.recipients}")
     parsed(sink.data(record))
     sink.wait_quiet(1)
-    expect(len(sink.all_records()) == 3, "more came")
-    return "3 notices, and none about a null reverse-path"
+    expect(len(sink.all_records()) == 4, "more came")
+    return "4 notices, and none about a notice"

@@ -1,5 +1,6 @@
 """OAuth 2.0: access tokens asked for at an endpoint of our own, over TLS, and everything that goes wrong there."""
 
+import itertools
 import os
 import signal
 import subprocess
@@ -47,8 +48,11 @@ def expect_no_token_in(relay, *tokens):
 class Place:
     """An authority, an endpoint, and smarthosts that know its tokens."""
 
+    numbers = itertools.count()
+
     def __init__(self, world, *answers, **keys):
-        self.world, self.authority = world, Authority(world)
+        # Its file is read at each handshake, so no other place may write over it.
+        self.world, self.authority = world, Authority(world, f"authority-{next(self.numbers)}")
         self.certificate = self.authority.issue("good")
         self.endpoint = Endpoint(world, self.certificate, *answers)
         self.server = Secure(world, self.certificate, logins={USER: "access-1"}, **keys)

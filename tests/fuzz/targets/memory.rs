@@ -1,48 +1,15 @@
-//! A disk in memory that never fails, and a relay over it.
+//! A spool in memory, and a relay over it.
 
 use std::path::Path;
 
 use postern::config::Config;
 use postern::relay::Relay;
-use postern::spool::{BLOCK_OCTETS, Block, BlockIndex, Device, DeviceError, Start, Store};
+use postern::spool::{Memory, Start, Store};
 use postern::time::{Duration, Instant, Now, Wall};
 
 pub(super) const BLOCKS: u32 = 64;
 /// Blocks beyond which a file does not grow, whatever its superblock says.
 pub(super) const BLOCKS_MAX: u32 = 1024;
-
-#[derive(Clone, Debug, Default)]
-pub(super) struct Memory(pub(super) Vec<Block>);
-
-impl Device for Memory {
-    fn blocks(&self) -> u32 {
-        self.0.len() as u32
-    }
-
-    fn read(&mut self, at: BlockIndex, into: &mut Block) -> Result<(), DeviceError> {
-        *into = *self.0.get(at.0 as usize).ok_or(DeviceError::Io)?;
-        Ok(())
-    }
-
-    fn write(&mut self, at: BlockIndex, from: &Block) -> Result<(), DeviceError> {
-        *self.0.get_mut(at.0 as usize).ok_or(DeviceError::Io)? = *from;
-        Ok(())
-    }
-
-    fn sync(&mut self) -> Result<(), DeviceError> {
-        Ok(())
-    }
-
-    fn drop_cache(&mut self) {}
-
-    fn resize(&mut self, blocks: u32) -> Result<(), DeviceError> {
-        if blocks > BLOCKS_MAX {
-            return Err(DeviceError::NoSpace);
-        }
-        self.0.resize(blocks as usize, [0; BLOCK_OCTETS]);
-        Ok(())
-    }
-}
 
 pub(super) const fn at(instant_ms: u64) -> Now {
     Now { instant: Instant(instant_ms), wall: Wall { unix_s: 1_795_510_800, is_trusted: true } }
@@ -51,7 +18,7 @@ pub(super) const fn at(instant_ms: u64) -> Now {
 /// A store on an empty disk.
 pub(super) fn store() -> Store<Memory> {
     let start = Start { blocks: BLOCKS, seed: 1, now: at(1000).instant };
-    Store::start(Memory::default(), start).expect("an empty disk becomes a spool").0
+    Store::start(Memory::new(BLOCKS_MAX), start).expect("an empty disk becomes a spool").0
 }
 
 /// A relay with these keys above `[smarthost]` and in it.

@@ -3,10 +3,11 @@
 
 use postern::receiver::{Peer, Users};
 use postern::relay::{Connection, Relay};
+use postern::spool::Memory;
 use postern::time::{Duration, Now};
 
 use super::Input;
-use super::memory::{Memory, assert_even, at, relay};
+use super::memory::{assert_even, at, relay};
 
 /// An octet that no command may hold; what follows it is something that happens.
 const EVENT: u8 = 0xff;

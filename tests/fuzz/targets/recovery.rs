@@ -2,13 +2,13 @@
 //! books of the blocks are even.
 
 use postern::spool::{
-    BLOCK_OCTETS, Block, Damage, Envelope, MessageIndex, Protocol, Reader, Recipient, RecipientState,
-    Refusal, Start, Store,
+    BLOCK_OCTETS, Block, Damage, Envelope, Memory, MessageIndex, Reader, Recipient, RecipientState, Refusal,
+    Start, Store,
 };
 use postern::time::{Duration, Instant, Tick};
 
 use super::Input;
-use super::memory::{BLOCKS, BLOCKS_MAX, Memory, at, store};
+use super::memory::{BLOCKS, BLOCKS_MAX, at, store};
 
 const PATCHES_MAX: usize = 40;
 const CRC_AT: usize = 24;
@@ -40,11 +40,11 @@ pub(super) fn recovery(octets: &[u8]) {
 
 fn patch(disk: &mut Memory, input: &mut Input<'_>) {
     let chosen = input.octet();
-    let at = usize::from(chosen & 0x3f) % disk.0.len();
+    let at = usize::from(chosen & 0x3f) % disk.blocks_mut().len();
     let from = usize::from(input.octet()) << 4 | usize::from(input.octet() & 0x0f);
     let octets = usize::from(input.octet() & 0x1f);
     let new = input.take(octets);
-    let block = &mut disk.0[at];
+    let block = &mut disk.blocks_mut()[at];
     let from = from.min(BLOCK_OCTETS - new.len());
     block[from..from + new.len()].copy_from_slice(new);
     if chosen & 0x80 > 0 {
@@ -53,8 +53,8 @@ fn patch(disk: &mut Memory, input: &mut Input<'_>) {
     if chosen & 0x40 > 0 {
         // The same block stands in a second place.
         let copy = *block;
-        let other = usize::from(input.octet()) % disk.0.len();
-        disk.0[other] = copy;
+        let other = usize::from(input.octet()) % disk.blocks_mut().len();
+        disk.blocks_mut()[other] = copy;
     }
 }
 
@@ -93,16 +93,9 @@ fn spool() -> Memory {
 
 fn envelope() -> Envelope {
     Envelope {
-        client: std::net::IpAddr::from([192, 0, 2, 7]).into(),
-        client_name: heapless::Vec::new(),
-        protocol: Protocol::Esmtp,
         arrival: at(0).wall,
         reverse_path: heapless::Vec::from_slice(b"camera@example.org").expect("a short path"),
-        body_is_8bit: false,
-        is_submission: false,
-        utf8: false,
-        ret: 0,
-        envid: heapless::Vec::new(),
+        ..Envelope::unread()
     }
 }
 

@@ -4,10 +4,11 @@
 use postern::receiver::Peer;
 use postern::relay::{Connection, Relay};
 use postern::sender::Secret;
+use postern::spool::Memory;
 use postern::time::{Duration, Now};
 
 use super::Input;
-use super::memory::{Memory, assert_even, at, relay};
+use super::memory::{assert_even, at, relay};
 
 const EVENT: u8 = 0xff;
 const EVENTS_MAX: usize = 200;
