@@ -247,7 +247,7 @@ impl Driver {
             return;
         }
         if token == NETWORK {
-            self.network.told(now.instant);
+            self.network_told(now.instant);
             return;
         }
         let place = token.0 & ((1 << PLACE_BITS) - 1);
@@ -281,6 +281,16 @@ impl Driver {
             Link::Open(socket) => {
                 socket.told(event);
                 self.pump(now, index);
+            }
+        }
+    }
+
+    fn network_told(&mut self, now: Instant) {
+        if self.network.told() {
+            // What they lead to may be another one's by now.
+            self.dials.forget_names();
+            if self.relay.awaits_network() {
+                self.network.changed(now);
             }
         }
     }
@@ -399,8 +409,7 @@ impl Driver {
         if self.controls.takes_fresh_names() {
             self.dials.forget_names();
         }
-        if self.network.has_changed(now.instant) {
-            self.dials.forget_names();
+        if self.network.has_turn(now.instant) {
             self.relay.network_changed(now);
         }
         self.relay.expire(now);

@@ -5,6 +5,7 @@
 use core::fmt;
 
 use super::auth::SecretFault;
+use super::fault::Fault;
 use super::tls::TlsFault;
 use super::unresolved::Unresolved;
 use crate::oauth2::Denial;
@@ -42,7 +43,11 @@ impl TokenFault {
 
     /// True when it may be gone as soon as the network is another one.
     pub(super) const fn is_about_network(self) -> bool {
-        matches!(self, Self::Resolve(_) | Self::Connect | Self::Timeout | Self::Lost)
+        match self {
+            Self::Resolve(_) | Self::Connect | Self::Timeout | Self::Lost => true,
+            Self::Tls(fault) => !Fault::Tls(fault).is_about_clock(),
+            Self::Denied(_) | Self::NoRefreshToken(_) | Self::NoClientSecret(_) => false,
+        }
     }
 }
 
