@@ -99,6 +99,7 @@ impl<D: Device> Relay<D> {
         let rest = route.ended(told, now.instant, &self.config.retry, &mut self.jitter);
         if let Some((fault, reply)) = told {
             self.log_fault(smarthost, fault, reply, rest);
+            self.give_up_held(now);
         }
     }
 
