@@ -59,8 +59,8 @@ impl SocketFile {
 }
 
 impl SocketFile {
-    /// Gives the socket to the one whom the process becomes, so that tools which run as that one may ask, too;
-    /// and a folder that was made for it, so that the name can be removed. A folder that was there stays
+    /// Gives the socket to the one whom the process becomes, so that tools which run as that one may ask,
+    /// too; and a folder that was made for it, so that the name can be removed. A folder that was there stays
     /// whose it is: then the name stays behind at the end, as it does where root may not give anything away,
     /// which is no harm.
     pub(super) fn hand_over(&self, identity: &Identity) {
