@@ -1,9 +1,10 @@
 //! The run-time configuration: a TOML file -> a valid [`Config`], or one line that names file, line, key and
 //! what is allowed.
 //!
-//! Nothing is read here but the text: the caller reads the file, the system's name and the environment. A `Config` that exists
-//! is whole and consistent: no open relay, no capacity above the board's, no smarthost that is this relay
-//! itself. A key that this version doesn't act on is refused, never passed over (`keys` has them all).
+//! Nothing is read here but the text: the caller reads the file, the system's name and the environment. A
+//! `Config` that exists is whole and consistent: no open relay, no capacity above the board's, no smarthost
+//! that is this relay itself. A key that this version doesn't act on is refused, never passed over (`keys`
+//! has them all).
 
 mod file;
 mod folders;
@@ -275,14 +276,7 @@ impl Config {
         file.check_keys(root)?;
         let top = file.table(root, "");
 
-        let hostname = match top.read("hostname", values::domain)? {
-            Some(name) => name,
-            None if is_domain(system_name.as_bytes()) => system_name.to_owned(),
-            None => {
-                let what = format!("the system's name {system_name:?} is no domain name; set hostname");
-                return Err(top.refuse("hostname", what));
-            }
-        };
+        let hostname = hostname(&top, system_name)?;
         top.read("log_to", |value| match values::choice(value, &["stderr", "syslog"])? {
             0 => Ok(()),
             _ => Err("this version logs to stderr only; set log_to = \"stderr\" or leave it out".to_owned()),
@@ -366,6 +360,17 @@ impl fmt::Display for ConfigError {
 }
 
 impl std::error::Error for ConfigError {}
+
+fn hostname(top: &Table<'_>, system_name: &str) -> Result<String, ConfigError> {
+    match top.read("hostname", values::domain)? {
+        Some(name) => Ok(name),
+        None if is_domain(system_name.as_bytes()) => Ok(system_name.to_owned()),
+        None => {
+            let what = format!("the system's name {system_name:?} is no domain name; set hostname");
+            Err(top.refuse("hostname", what))
+        }
+    }
+}
 
 fn spool(table: &Table<'_>) -> Result<Spool, ConfigError> {
     let octets_board = limits::SPOOL_BLOCKS as u64 * BLOCK_OCTETS;
