@@ -338,6 +338,25 @@ mod tests {
         assert!(route.may_connect(Instant(0), false));
     }
 
+    /// AUTH-c-h: who asks, or changes the secret, gets his try though a login from before is refused
+    /// meanwhile; what that one tells counts again.
+    #[test]
+    fn a_retry_outlasts_the_fault_of_a_connection_from_before() {
+        const LOGIN: Option<(Fault, Option<&KeptReply>)> = Some((Fault::Login(LoginFault::Refused), None));
+        let (mut route, mut jitter, now) = (Route::new(), Jitter::new(5), Instant(1000));
+        route.connecting();
+        route.ready();
+        route.connecting();
+        assert!(route.ended(LOGIN, now, &RETRY, &mut jitter).is_some());
+        route.retry(now);
+        assert!(!route.may_connect(now, false), "one login at a time");
+        assert_eq!(route.ended(LOGIN, now, &RETRY, &mut jitter), None);
+        assert!(route.may_connect(now, false));
+        route.connecting();
+        assert!(route.ended(LOGIN, now, &RETRY, &mut jitter) >= Some(Duration::from_min(11)));
+        assert!(!route.may_connect(now, false));
+    }
+
     /// AUTH-c-h: whatever else fails at the same time, a refused login has its own, long rest.
     #[test]
     fn a_login_fault_outweighs_the_others() {
