@@ -28,6 +28,7 @@ mod admin;
 mod clients;
 pub mod control;
 mod counters;
+mod holding;
 mod notices;
 mod relaying;
 mod reload;

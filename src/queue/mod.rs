@@ -195,6 +195,13 @@ impl Queue {
         self.stand(message, Line::Small);
     }
 
+    /// The same for a message that stands in the queue and was given up without a try.
+    pub fn wait_for_notice(&mut self, message: MessageIndex) {
+        self.take_out(message);
+        self.set_place(message, Place::Taken);
+        self.push_notice(message);
+    }
+
     /// Recipients of the taken `message` have failed, and others wait as with [`Queue::defer`]: it comes
     /// again at once, for its notice, and they wait until the tick returned.
     pub fn defer_behind_notice(

@@ -251,14 +251,25 @@ fn give_up<'a>(
 ) -> (&'a [RecipientState], heapless::Vec<KeptReply, REPLIES_KEPT>) {
     let mut replies: heapless::Vec<KeptReply, REPLIES_KEPT> = attempt.replies.iter().cloned().collect();
     let reason = attempt.deferral.cloned().unwrap_or_else(sender::expired);
+    let states = &mut settling[..attempt.states.len()];
+    states.copy_from_slice(attempt.states);
+    fail_waiting(states, &mut replies, reason);
+    (states, replies)
+}
+
+/// Who waits among the recipients has failed for this reason, which is kept with the others.
+pub(super) fn fail_waiting(
+    states: &mut [RecipientState],
+    replies: &mut heapless::Vec<KeptReply, REPLIES_KEPT>,
+    reason: KeptReply,
+) {
     // A refused push means that all places are taken: the last one is shared.
     let _ = replies.push(reason);
     let reply = (replies.len() - 1) as u8;
-    let states = &mut settling[..attempt.states.len()];
-    for (state, before) in states.iter_mut().zip(attempt.states) {
-        *state = if *before == RecipientState::Waiting { RecipientState::Failed { reply } } else { *before };
-    }
-    (states, replies)
+    states
+        .iter_mut()
+        .filter(|state| **state == RecipientState::Waiting)
+        .for_each(|state| *state = RecipientState::Failed { reply });
 }
 
 /// One line for each thing that happened to the message.

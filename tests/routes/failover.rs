@@ -105,6 +105,51 @@ fn time_is_over_where_any_route_works() {
     assert_eq!((world.waiting(), world.hosts[1].tried.len()), (0, 1));
 }
 
+/// C-4.5.4.1-c, C-4.5.4.1-d, C-1123-a: a route that is dead for longer than `retry.hold` bounds a message's
+/// time, however it is dead; the notice has as long again, and what is younger leaves as soon as there is a
+/// route.
+#[test]
+fn a_dead_route_holds_a_message_for_thirty_days() {
+    for is_reachable in [false, true] {
+        let mut world = World::new("", vec![saying("EHLO", "451 4.3.2 no"), willing()]);
+        world.hosts[0].is_reachable = is_reachable;
+        world.hosts[1].is_reachable = false;
+        world.submit("camera@example.org", &["a@example.net", "b@example.net"]);
+        world.submit_all(20);
+        world.pass(Duration(20 * DAY.0));
+        world.submit("young@example.org", &["c@example.net"]);
+        world.pass(Duration(10 * DAY.0 - HOUR.0));
+        assert_eq!((world.waiting(), world.relay.counters().expired), (22, 0));
+        // The queue clock is written once an hour.
+        world.restart(world.now.instant);
+        world.pass(Duration(3 * HOUR.0));
+        assert_eq!((world.waiting(), world.relay.counters().expired), (22, 21), "their notices wait");
+        world.hosts[1].is_reachable = true;
+        world.pass(Duration(HOUR.0));
+        assert_eq!(world.waiting(), 0);
+        let (notices, mail): (Vec<_>, Vec<_>) =
+            world.hosts[1].taken.iter().partition(|(_, mail)| mail.reverse_path.is_empty());
+        assert_eq!(mail.len(), 1);
+        assert_eq!(mail[0].1.reverse_path, "young@example.org");
+        assert_eq!(notices.len(), 12, "as many as one address gets in an hour");
+        assert!(notices.iter().all(|(_, mail)| mail.recipients == ["camera@example.org"]));
+        assert!(notices[0].1.data.contains("b@example.net") && notices[0].1.data.contains("5.4.7"));
+    }
+}
+
+/// The same for twice as long: nothing is left, not even the notices, and the room is free.
+#[test]
+fn a_dead_route_holds_a_notice_for_as_long_again() {
+    let mut world = World::new("", vec![willing()]);
+    world.hosts[0].is_reachable = false;
+    world.submit_all(20);
+    world.pass(Duration(60 * DAY.0 - HOUR.0));
+    assert_eq!(world.waiting(), 20);
+    world.pass(Duration(2 * HOUR.0));
+    assert_eq!(world.waiting(), 0);
+    assert!(world.relay.spool().balance().is_even());
+}
+
 /// A smarthost that closes with 421 whenever it meets one message, and takes all others.
 fn allergic() -> Policy {
     Box::new(|line: &str, mail: &Mail, _| match line {
