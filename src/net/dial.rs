@@ -133,6 +133,11 @@ impl Dials {
         self.resolver.forget_all();
     }
 
+    /// The name may have led to another host: it is resolved anew.
+    pub fn forget_name(&mut self, host: &str) {
+        self.resolver.forget_name(host);
+    }
+
     /// Goes on with those whose name is resolved.
     fn resume(&mut self, now: Instant, registry: &Registry) {
         for dial in &mut self.dials {

@@ -20,6 +20,7 @@ use super::control::{self, Controls};
 use super::dial::Dials;
 use super::downstream::Downstream;
 use super::entrance::{ENTRANCES_MAX, Entrance};
+use super::network::Network;
 use super::resolver::{NAMES_MAX, NameIndex, Resolver, Source};
 use super::upstream::Upstream;
 use super::wire::Wire;
@@ -46,7 +47,8 @@ const SPOOL_TRY_EVERY: std::time::Duration = std::time::Duration::from_millis(10
 
 const SIGNALS: Token = Token(0);
 const CLOCK: Token = Token(1);
-const ENTRANCES: usize = 2;
+const NETWORK: Token = Token(2);
+const ENTRANCES: usize = 3;
 const SLOTS: usize = ENTRANCES + ENTRANCES_MAX;
 const SLOTS_COUNT: usize = Connection::COUNT;
 const NAMES: usize = SLOTS + SLOTS_COUNT;
@@ -103,6 +105,7 @@ struct Driver {
     slots: Box<[Slot]>,
     controls: Controls,
     dials: Dials,
+    network: Network,
     stop_at: Option<Instant>,
     wants_reload: bool,
     /// Settings that wait for their moment.
@@ -160,6 +163,7 @@ impl EventLoop {
         let smarthosts = smarthosts.map(|smarthost| (smarthost.host.clone(), smarthost.port)).collect();
         let mut relay = Relay::new(config, spool, clock::seed());
         relay.set_users(users);
+        let network = Network::watch(poll.registry(), NETWORK);
         let driver = Driver {
             poll,
             signals,
@@ -172,6 +176,7 @@ impl EventLoop {
             controls,
             slots: (0..SLOTS_COUNT).map(slot).collect(),
             dials: Dials::new(Resolver::new(Source::System, NAMES), SENDER_CONNECTIONS + SMARTHOSTS),
+            network,
             stop_at: None,
             wants_reload: false,
             prepared: None,
@@ -223,7 +228,7 @@ impl Driver {
         {
             return Some(std::time::Duration::ZERO);
         }
-        let upstream = [self.upstream.watch_at(), self.upstream.token_deadline()];
+        let upstream = [self.upstream.watch_at(), self.upstream.token_deadline(), self.network.deadline()];
         let due = [self.relay.deadline(now), self.dials.deadline(), self.stop_at];
         let more = [self.entrance.rests_until(), self.controls.deadline()];
         let due = due.into_iter().chain(more).chain(upstream).flatten().min()?;
@@ -239,6 +244,10 @@ impl Driver {
         if token == CLOCK {
             self.upstream.take_clock_step();
             self.relay.clock_stepped(now);
+            return;
+        }
+        if token == NETWORK {
+            self.network_told(now.instant);
             return;
         }
         let place = token.0 & ((1 << PLACE_BITS) - 1);
@@ -272,6 +281,16 @@ impl Driver {
             Link::Open(socket) => {
                 socket.told(event);
                 self.pump(now, index);
+            }
+        }
+    }
+
+    fn network_told(&mut self, now: Instant) {
+        if self.network.told() {
+            // What they lead to may be another one's by now.
+            self.dials.forget_names();
+            if self.relay.awaits_network() {
+                self.network.changed(now);
             }
         }
     }
@@ -389,6 +408,9 @@ impl Driver {
     fn expire(&mut self, now: &Now) {
         if self.controls.takes_fresh_names() {
             self.dials.forget_names();
+        }
+        if self.network.has_turn(now.instant) {
+            self.relay.network_changed(now);
         }
         self.relay.expire(now);
         self.pump_touched(now);

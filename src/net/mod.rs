@@ -14,6 +14,7 @@ mod https;
 mod lines;
 mod listener;
 pub mod log_lines;
+mod network;
 pub mod on_link;
 pub mod privileges;
 pub mod probe;

@@ -108,7 +108,7 @@ impl Resolver {
             Ok(_) => {}
             Err(error) => log::debug!("can't read the hosts file: {error}"),
         }
-        let at = match self.entries.iter().position(|entry| entry.host.eq_ignore_ascii_case(host)) {
+        let at = match self.place_of(host) {
             Some(at) => at,
             None => match self.make_room(host) {
                 Ok(at) => at,
@@ -195,9 +195,20 @@ impl Resolver {
         }
     }
 
+    /// The same by the name of the host, if that is known.
+    pub fn forget_name(&mut self, host: &str) {
+        if let Some(at) = self.place_of(host) {
+            self.forget(NameIndex(at));
+        }
+    }
+
     /// The network may be another one: all is asked for again at its next use.
     pub fn forget_all(&mut self) {
         (0..NAMES_MAX).for_each(|at| self.forget(NameIndex(at)));
+    }
+
+    fn place_of(&self, host: &str) -> Option<usize> {
+        self.entries.iter().position(|entry| entry.host.eq_ignore_ascii_case(host))
     }
 
     /// The place for a new name: a free one, else that of the name whose time is over first.

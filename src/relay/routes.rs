@@ -153,7 +153,22 @@ impl<D: Device> Relay<D> {
         }
     }
 
-    /// Tries everything that waits at once: somebody asked, or the network came up.
+    /// True while mail waits for a route whose fault may be gone with another network.
+    pub fn awaits_network(&self) -> bool {
+        !self.queue.is_empty() && self.routes.iter().any(Route::awaits_network)
+    }
+
+    /// The network came up, or is another one: routes that may rest for that are tried at once. Messages wait
+    /// for their own time.
+    pub fn network_changed(&mut self, now: &Now) {
+        let ended = self.routes.iter_mut().map(|route| route.network_changed(now.instant));
+        // All are told.
+        if ended.fold(false, |any, ended| any | ended) {
+            log::info!("retrying reason=\"the network has changed\"");
+        }
+    }
+
+    /// Tries everything that waits at once: somebody asked.
     pub fn retry_all(&mut self, now: &Now) {
         log::info!("retrying messages={}", self.queue.len());
         self.retry_routes(now);

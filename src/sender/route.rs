@@ -4,138 +4,13 @@
 //! tried over it and nothing is charged. After a fault one connection probes it, whatever the number of
 //! messages that wait; the rest grows from [`BACK_OFF_MIN`] to the configured bound until the smarthost has
 //! judged a message again.
-use core::fmt;
-
-use super::auth::LoginFault;
-use super::faults::Class;
+use super::fault::Fault;
 use super::pacing::{BACK_OFF_MIN, BackOff, OTHER_BACK_OFF_MAX, Pace};
-use super::tls::TlsFault;
-use super::token::TokenFault;
-use super::unresolved::Unresolved;
 use crate::config::Retry;
 use crate::jitter::Jitter;
 use crate::limits::ROUTE_OCTETS;
 use crate::spool::{KeptReply, MessageIndex};
 use crate::time::{Duration, Instant};
-
-/// What is wrong with the route. None of these says anything about a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
-    /// The smarthost's name has no address, or none that can be found out.
-    Resolve(Unresolved),
-    /// No connection to its address.
-    Connect,
-    /// It greeted with another reply than 2yz.
-    Greeting,
-    /// It took neither EHLO nor HELO.
-    Hello,
-    /// TLS failed, or the certificate.
-    Tls(TlsFault),
-    /// The login failed.
-    Login(LoginFault),
-    /// It wants us to log in (530).
-    Unauthenticated,
-    /// It doesn't let us send as whom we do.
-    Sender,
-    /// It wants mail to come slower.
-    Rate,
-    /// What it takes from us in a day, or the like, is used up.
-    Quota,
-    /// It takes no mail from us now, or not from here.
-    Unwilling,
-    /// It is about to close the connection (421).
-    TooBusy,
-    /// It doesn't speak SMTP, or a reply came that answers nothing.
-    Protocol,
-    /// It was silent for longer than RFC 5321 4.5.3.2 allows.
-    Timeout,
-    /// The connection ended before its time.
-    Lost,
-}
-
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Resolve(why) => return write!(f, "its name can't be resolved: {why}"),
-            Self::Connect => "no connection",
-            Self::Greeting => "it refused the connection",
-            Self::Hello => "it refused EHLO and HELO",
-            Self::Tls(fault) => return fault.fmt(f),
-            Self::Login(fault) => return fault.fmt(f),
-            Self::Unauthenticated => "it wants a login",
-            Self::Sender => "it doesn't let us send as this sender",
-            Self::Rate => "it wants mail to come slower",
-            Self::Quota => "its allowance for us is used up",
-            Self::Unwilling => "it takes no mail from us now",
-            Self::TooBusy => "it closes the connection for now",
-            Self::Protocol => "it doesn't speak SMTP",
-            Self::Timeout => "it doesn't answer",
-            Self::Lost => "the connection was lost",
-        })
-    }
-}
-
-impl Fault {
-    /// The fault that a reply of this class and code tells; `None`: it is not about the route.
-    pub(super) const fn of_reply(class: Class, code: u16) -> Option<Self> {
-        match class {
-            Class::Route if code == 421 => Some(Self::TooBusy),
-            Class::Route => Some(Self::Unwilling),
-            Class::Login => Some(Self::Unauthenticated),
-            Class::Sender => Some(Self::Sender),
-            Class::Rate => Some(Self::Rate),
-            Class::Quota => Some(Self::Quota),
-            Class::Message | Class::Recipient => None,
-        }
-    }
-
-    /// True when the login is to be put right by somebody: it is tried seldom (see `retry.auth`), since many
-    /// tries may lock the account.
-    pub const fn is_about_login(self) -> bool {
-        match self {
-            Self::Login(fault) => fault.is_lasting(),
-            Self::Unauthenticated => true,
-            Self::Resolve(_)
-            | Self::Connect
-            | Self::Tls(_)
-            | Self::Greeting
-            | Self::Hello
-            | Self::TooBusy
-            | Self::Sender
-            | Self::Rate
-            | Self::Quota
-            | Self::Unwilling
-            | Self::Protocol
-            | Self::Timeout
-            | Self::Lost => false,
-        }
-    }
-
-    /// True when the wall clock may be the reason.
-    pub const fn is_about_clock(self) -> bool {
-        let (Self::Tls(fault) | Self::Login(LoginFault::Token(TokenFault::Tls(fault)))) = self else {
-            return false;
-        };
-        matches!(fault, TlsFault::ClockUntrusted | TlsFault::Expired | TlsFault::NotYetValid)
-    }
-
-    /// True when the reply read last is what told it.
-    pub(super) const fn is_told_by_reply(self) -> bool {
-        matches!(
-            self,
-            Self::Greeting
-                | Self::Hello
-                | Self::Tls(TlsFault::Refused)
-                | Self::Login(LoginFault::Refused | LoginFault::Unavailable | LoginFault::TooMany)
-                | Self::Unauthenticated
-                | Self::Sender
-                | Self::Rate
-                | Self::Quota
-                | Self::Unwilling
-                | Self::TooBusy
-        )
-    }
-}
 
 const _: () = assert!(size_of::<Route>() <= ROUTE_OCTETS);
 
@@ -352,12 +227,34 @@ impl Route {
         Some(rest)
     }
 
-    /// Ends a rest at once: somebody asked for it, or the network came up.
+    /// Ends a rest at once: somebody asked for it, or its reason is gone.
     pub fn retry(&mut self, now: Instant) {
         if let State::Waiting { until } = &mut self.state {
             *until = (*until).min(now);
         }
         self.failures = [0; BackOff::COUNT];
+    }
+
+    /// True when it rests, or is being tried, after a fault that may be gone with another network.
+    pub fn awaits_network(&self) -> bool {
+        self.last.as_ref().is_some_and(|last| last.fault.is_about_network())
+    }
+
+    /// The network is another one: true when that ended a rest. A rest for a fault that has other reasons
+    /// goes on.
+    pub fn network_changed(&mut self, now: Instant) -> bool {
+        if !self.awaits_network() {
+            return false;
+        }
+        // Should a probe be on its way, it began on the old network: the next one comes soon.
+        self.failures[BackOff::Route as usize] = 0;
+        match &mut self.state {
+            State::Waiting { until } if *until > now => {
+                *until = now;
+                true
+            }
+            State::Closed | State::Connecting | State::Probing | State::Up | State::Waiting { .. } => false,
+        }
     }
 
     /// The fault that makes it rest.
@@ -370,6 +267,7 @@ impl Route {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sender::LoginFault;
 
     const RETRY: Retry = Retry {
         first: Duration::from_min(1),
@@ -438,6 +336,25 @@ mod tests {
         assert!(route.may_connect(later, false));
         route.retry(Instant(0));
         assert!(route.may_connect(Instant(0), false));
+    }
+
+    /// AUTH-c-h: who asks, or changes the secret, gets his try though a login from before is refused
+    /// meanwhile; what that one tells counts again.
+    #[test]
+    fn a_retry_outlasts_the_fault_of_a_connection_from_before() {
+        const LOGIN: Option<(Fault, Option<&KeptReply>)> = Some((Fault::Login(LoginFault::Refused), None));
+        let (mut route, mut jitter, now) = (Route::new(), Jitter::new(5), Instant(1000));
+        route.connecting();
+        route.ready();
+        route.connecting();
+        assert!(route.ended(LOGIN, now, &RETRY, &mut jitter).is_some());
+        route.retry(now);
+        assert!(!route.may_connect(now, false), "one login at a time");
+        assert_eq!(route.ended(LOGIN, now, &RETRY, &mut jitter), None);
+        assert!(route.may_connect(now, false));
+        route.connecting();
+        assert!(route.ended(LOGIN, now, &RETRY, &mut jitter) >= Some(Duration::from_min(11)));
+        assert!(!route.may_connect(now, false));
     }
 
     /// AUTH-c-h: whatever else fails at the same time, a refused login has its own, long rest.

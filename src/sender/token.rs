@@ -5,6 +5,7 @@
 use core::fmt;
 
 use super::auth::SecretFault;
+use super::fault::Fault;
 use super::tls::TlsFault;
 use super::unresolved::Unresolved;
 use crate::oauth2::Denial;
@@ -37,6 +38,15 @@ impl TokenFault {
             Self::Denied(denial) => denial.is_lasting(),
             Self::NoRefreshToken(_) | Self::NoClientSecret(_) => true,
             Self::Resolve(_) | Self::Connect | Self::Tls(_) | Self::Timeout | Self::Lost => false,
+        }
+    }
+
+    /// True when it may be gone as soon as the network is another one.
+    pub(super) const fn is_about_network(self) -> bool {
+        match self {
+            Self::Resolve(_) | Self::Connect | Self::Timeout | Self::Lost => true,
+            Self::Tls(fault) => !Fault::Tls(fault).is_about_clock(),
+            Self::Denied(_) | Self::NoRefreshToken(_) | Self::NoClientSecret(_) => false,
         }
     }
 }

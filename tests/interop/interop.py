@@ -32,6 +32,7 @@ import process  # noqa: F401
 import privileges  # noqa: F401
 import packaging  # noqa: F401
 import names  # noqa: F401
+import network  # noqa: F401
 import tools  # noqa: F401
 import tiny  # noqa: F401
 import damage  # noqa: F401

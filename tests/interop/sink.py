@@ -38,9 +38,10 @@ EXTENSIONS = ["PIPELINING", "SIZE 20000000", "8BITMIME", "ENHANCEDSTATUSCODES"]
 class Sink:
     """A sink process on `port`, and what it got so far (also over restarts)."""
 
-    def __init__(self, world, port, *, name="sink", **behaviour):
+    def __init__(self, world, port, *, name="sink", address="127.0.0.1", **behaviour):
         self.folder = world.folder_for(name)
         self.port = port
+        self.address = address
         self.process = None
         self.behaviour = behaviour
         world.stack.callback(self.stop)
@@ -49,7 +50,7 @@ class Sink:
 
     def start(self):
         self.process = subprocess.Popen(
-            [sys.executable, os.path.abspath(__file__), str(self.port), str(self.folder)],
+            [sys.executable, os.path.abspath(__file__), str(self.port), str(self.folder), self.address],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -305,7 +306,7 @@ class Connection:
 class Server:
     """The loop: accepts, reads, writes, delays."""
 
-    def __init__(self, port, folder):
+    def __init__(self, port, folder, address):
         self.behaviour = {
             "extensions": EXTENSIONS,
             "delay": 0,
@@ -318,7 +319,7 @@ class Server:
             "no_null": False,
         }
         self.selector = selectors.EpollSelector()
-        self.listener = socket.create_server(("127.0.0.1", port), backlog=128)
+        self.listener = socket.create_server((address, port), backlog=128)
         self.listener.setblocking(False)
         self.selector.register(self.listener, selectors.EVENT_READ, None)
         self.selector.register(sys.stdin, selectors.EVENT_READ, "behaviour")
@@ -432,8 +433,9 @@ def main():
     arguments = argparse.ArgumentParser()
     arguments.add_argument("port", type=int)
     arguments.add_argument("folder")
+    arguments.add_argument("address")
     options = arguments.parse_args()
-    server = Server(options.port, options.folder)
+    server = Server(options.port, options.folder, options.address)
     print("ready", flush=True)
     server.serve()
 

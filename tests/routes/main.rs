@@ -3,5 +3,6 @@ mod clock;
 #[path = "../disk/mod.rs"]
 mod disk;
 mod failover;
+mod network;
 mod providers;
 mod world;

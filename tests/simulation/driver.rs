@@ -21,6 +21,7 @@ use postern::time::{Duration, Instant, Now};
 
 use crate::disk::{Disk, Random};
 use crate::net::{End, Got, Ms, Wire};
+use crate::oracle::Since;
 use crate::secure::{self as secrets, HELLO, Keys, Tls};
 use crate::swarm::Smarthosts;
 use crate::trace;
@@ -38,7 +39,7 @@ pub(crate) enum Link {
         /// When it is known, and what is wrong; none: never.
         answer: Option<(Instant, Option<Fault>)>,
         until: Instant,
-        since: Ms,
+        since: Since,
     },
     Open {
         wire: usize,
@@ -75,7 +76,7 @@ pub(crate) struct Answered {
     pub(crate) dialled: Dialled,
     pub(crate) fault: Option<Fault>,
     /// When it was dialled.
-    pub(crate) since: Ms,
+    pub(crate) since: Since,
 }
 
 /// The driver's side of the world.
@@ -99,6 +100,8 @@ pub(crate) struct Turn<'a> {
     /// What each smarthost does.
     pub(crate) smarthosts: &'a [Smarthosts],
     pub(crate) ms: Ms,
+    /// The same, of what is dialled in it.
+    pub(crate) since: Since,
     pub(crate) now: Now,
 }
 
@@ -141,7 +144,7 @@ impl Driver {
             let slot = at.index();
             assert_eq!(self.links[slot], Link::None, "SLOTS: the slot is in use");
             let until = turn.now.instant + CONNECT_TIMEOUT;
-            self.links[slot] = Link::Connecting { answer: None, until, since: turn.ms };
+            self.links[slot] = Link::Connecting { answer: None, until, since: turn.since };
             dialled.push(Dialled { slot, smarthost: turn.relay.smarthost_of(at) });
             self.moved += 1;
         }

@@ -25,6 +25,7 @@ use crate::mail::{self, Mail};
 use crate::net::Ms;
 use crate::trace;
 use asked::Removal;
+pub(crate) use asked::Since;
 
 /// How long a message waits at least that the smarthost refused for now: a minute, less a quarter.
 const WAIT_MS_MIN: Ms = 45_000;
@@ -91,8 +92,8 @@ pub(crate) enum Told {
     Deferred(usize),
     /// These recipients are refused for good.
     Refused(Vec<(usize, usize)>),
-    /// The login at this smarthost is refused.
-    LoginRefused(usize),
+    /// The login at this smarthost is refused, over a connection dialled then.
+    LoginRefused(usize, Since),
 }
 
 /// What the spool says of itself.
@@ -133,6 +134,8 @@ pub(crate) struct Oracle {
     notices: VecDeque<Ms>,
     /// When the login at each smarthost was refused.
     login_refused: BTreeMap<usize, Ms>,
+    /// How often the logins were to be tried at once: somebody asked, or the secret changed.
+    asks: u64,
     /// A smarthost has said "later" to a reverse-path that any message may have.
     may_any_expire: bool,
     pub(crate) give_up_ms: Ms,
@@ -299,10 +302,8 @@ impl Oracle {
             Told::Deferred(at) if is_sure => {
                 self.deferred.insert(*at, now);
             }
-            Told::LoginRefused(smarthost) if is_sure => {
-                self.login_refused.insert(*smarthost, now);
-            }
-            Told::Deferred(_) | Told::LoginRefused(_) => {}
+            Told::LoginRefused(smarthost, since) if is_sure => self.login_refused(*smarthost, *since, now),
+            Told::Deferred(_) | Told::LoginRefused(..) => {}
             Told::Refused(recipients) => {
                 for (at, recipient) in recipients {
                     if let Some(r) = self.submissions[*at].recipients.get_mut(*recipient) {

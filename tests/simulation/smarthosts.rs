@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 
 use crate::disk::Random;
 use crate::net::{End, Got, Ms, Wire};
-use crate::oracle::{Oracle, Told};
+use crate::oracle::{Oracle, Since, Told};
 use crate::secure::{self, Account};
 use crate::swarm::{Configured, Draw, Smarthosts};
 use crate::trace;
@@ -51,7 +51,7 @@ pub(crate) struct Contact {
     /// The smarthost's place among those configured.
     pub(crate) place: usize,
     /// When the relay dialled.
-    pub(crate) since: Ms,
+    pub(crate) since: Since,
     pub(crate) configured: Configured,
     pub(crate) account: Account,
 }

@@ -226,7 +226,29 @@ impl Swarm {
             smarthost.chunking = random.pick(&[0, 500, 1000]);
             smarthost.bad_chunks = if random.chance(200) { 300 } else { 0 };
         }
+        if random.chance(40) {
+            swarm.is_about_logins(random);
+        }
         swarm
+    }
+
+    /// Little goes wrong but logins, over several connections, while somebody has all tried and the secret
+    /// changes.
+    fn is_about_logins(&mut self, random: &mut Random) {
+        self.configured.auth = Some(random.pick(&["plain", "login", "xoauth2", "oauthbearer"]));
+        self.configured.count = 1 + random.below(self.smarthosts.len().min(2));
+        self.connections = 2;
+        let (retries, secrets) = (random.pick(&[5, 30]), random.pick(&[5, 30]));
+        self.faults = Faults { retries, secrets, ..Faults::NONE };
+        self.smarthosts = self.smarthosts.map(|_| Smarthosts {
+            logins: random.pick(&[100, 300, 600]),
+            tokens: random.weight(200),
+            delay_ms: random.pick(&[20, 2000]),
+            busy: random.weight(30),
+            drops: random.weight(30),
+            login_wanted: random.weight(40),
+            ..Smarthosts::GOOD
+        });
     }
 }
 

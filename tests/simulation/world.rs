@@ -15,6 +15,7 @@ macro_rules! turn {
             keys: &$world.keys,
             smarthosts: &$world.swarm.smarthosts,
             ms: $world.now,
+            since: $world.oracle.since($world.now),
             now: $now,
         }
     };
@@ -239,7 +240,10 @@ impl World {
     fn is_at_rest(&self) -> bool {
         let Some(relay) = &self.relay else { return false };
         let balance = relay.spool().balance();
+        // A free that could not be written is owed, and written when the disk works again. What had rotted
+        // may be set aside for good.
         let is_blank = !relay.spool().is_failing()
+            && (balance.in_messages == 0 || self.oracle.is_weak)
             && balance.limbo == 0
             && balance.superseded == 0
             && balance.drafts == 0;

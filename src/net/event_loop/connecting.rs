@@ -8,7 +8,7 @@ use crate::net::connection::Socket;
 use crate::net::dial::Connected;
 use crate::net::wire::Wire;
 use crate::relay::Connection;
-use crate::sender::Fault;
+use crate::sender::{Fault, TlsFault};
 use crate::time::Now;
 
 impl Driver {
@@ -23,7 +23,13 @@ impl Driver {
             let slot = &mut self.slots[at.index()];
             slot.link = Link::Dialling;
             let token = token_of(at.index(), slot.generation);
-            let (host, port) = &self.smarthosts[self.relay.smarthost_of(at)];
+            let smarthost = self.relay.smarthost_of(at);
+            let (host, port) = &self.smarthosts[smarthost];
+            // Who showed another one's certificate may stand at an address that was this one's.
+            let last = self.relay.routes()[smarthost].last_fault();
+            if last.is_some_and(|(fault, _)| fault == Fault::Tls(TlsFault::WrongName)) {
+                self.dials.forget_name(host);
+            }
             self.dials.start(now.instant, self.poll.registry(), sender, (host, *port), token);
             self.take_dialled(now);
         }

@@ -19,16 +19,39 @@ pub(super) enum Removal {
     Confirmed,
 }
 
+/// When a connection was dialled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Since {
+    at: Ms,
+    /// Of the oracle's.
+    asks: u64,
+}
+
 impl Oracle {
+    /// What a connection that is dialled now is marked with.
+    pub(crate) fn since(&self, now: Ms) -> Since {
+        Since { at: now, asks: self.asks }
+    }
+
+    /// The relay has read that a smarthost refuses the login. Over a connection from before somebody asked,
+    /// or the secret changed, that says nothing of the login that is then to be tried at once: two
+    /// connections may have been logging in, and the first refusal has begun the rest that was ended.
+    pub(super) fn login_refused(&mut self, smarthost: usize, since: Since, now: Ms) {
+        if since.asks == self.asks {
+            self.login_refused.insert(smarthost, now);
+        }
+    }
+
     /// The relay begins to log in at a smarthost, over a connection that it dialled at `since`.
-    pub(crate) fn login_tried(&self, smarthost: usize, since: Ms, now: Ms) {
-        let refused = self.login_refused.get(&smarthost).filter(|at| **at < since);
+    pub(crate) fn login_tried(&self, smarthost: usize, since: Since, now: Ms) {
+        let refused = self.login_refused.get(&smarthost).filter(|at| **at < since.at);
         let waited = refused.map(|at| now - at);
         assert!(waited.is_none_or(|ms| ms >= LOGIN_WAIT_MS_MIN), "LOGIN: tried again after {waited:?} ms");
     }
 
     /// The relay knows that the secret may be another now.
     pub(crate) fn secret_changed(&mut self) {
+        self.asks += 1;
         self.login_refused.clear();
     }
 
@@ -38,6 +61,7 @@ impl Oracle {
             Some(id) => drop(self.ids.get(&id).and_then(|at| self.deferred.remove(at))),
             None => self.deferred.clear(),
         }
+        self.asks += 1;
         self.login_refused.clear();
     }
 

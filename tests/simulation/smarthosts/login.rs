@@ -132,7 +132,7 @@ impl Smarthost {
 
     fn refuse_login(&mut self, random: &mut Random, now: Ms) {
         self.state = State::Commands;
-        let told = Some(Told::LoginRefused(self.contact.place));
+        let told = Some(Told::LoginRefused(self.contact.place, self.contact.since));
         self.say(random, now, "535 5.7.8 wrong", told);
     }
 }
