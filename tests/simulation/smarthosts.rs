@@ -81,6 +81,8 @@ pub(crate) struct Smarthost {
     last_at: Ms,
     reverse_path: Option<String>,
     declared: Option<u64>,
+    /// MAIL said BODY=8BITMIME.
+    is_8bit: bool,
     recipients: Vec<String>,
     /// Replies on their way: the octet behind them, and what they say.
     on_way: VecDeque<(u64, Told)>,
@@ -115,6 +117,7 @@ impl Smarthost {
             last_at: now,
             reverse_path: None,
             declared: None,
+            is_8bit: false,
             recipients: Vec::new(),
             on_way: VecDeque::new(),
         };
