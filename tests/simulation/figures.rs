@@ -14,6 +14,7 @@ pub(crate) struct Figures {
     pub(crate) delivered: u64,
     pub(crate) duplicates: u64,
     pub(crate) noticed: u64,
+    pub(crate) noticed_of_success: u64,
     pub(crate) refused: u64,
     pub(crate) removed: u64,
     pub(crate) drained_steps: u64,
@@ -30,6 +31,7 @@ impl Figures {
         self.delivered += other.delivered;
         self.duplicates += other.duplicates;
         self.noticed += other.noticed;
+        self.noticed_of_success += other.noticed_of_success;
         self.refused += other.refused;
         self.removed += other.removed;
         self.drained_steps += other.drained_steps;
@@ -42,8 +44,8 @@ impl fmt::Display for Figures {
         writeln!(f, "crashes {}, other faults {}", self.crashes, self.faults)?;
         writeln!(
             f,
-            "messages submitted {}, accepted {}, refused {}, removed {}, notices {}",
-            self.submitted, self.accepted, self.refused, self.removed, self.noticed
+            "messages submitted {}, accepted {}, refused {}, removed {}, notices {} and of success {}",
+            self.submitted, self.accepted, self.refused, self.removed, self.noticed, self.noticed_of_success
         )?;
         write!(
             f,

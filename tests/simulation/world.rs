@@ -232,6 +232,7 @@ impl World {
             delivered: of_oracle.delivered,
             duplicates: of_oracle.duplicates,
             noticed: of_oracle.noticed,
+            noticed_of_success: of_oracle.noticed_of_success,
             refused: of_oracle.refused,
             ..self.figures
         }
