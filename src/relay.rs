@@ -26,6 +26,7 @@ use crate::time::{Duration, Instant, Now};
 
 mod admin;
 mod clients;
+mod connection;
 pub mod control;
 mod counters;
 mod holding;
@@ -36,6 +37,7 @@ mod routes;
 mod tls;
 
 pub use admin::{Removal, Retrial};
+pub use connection::Connection;
 pub use counters::Counters;
 
 /// How long a session that is over may take to write its last reply.
@@ -43,15 +45,6 @@ const CLOSE_WITHIN: Duration = Duration::from_s(10);
 
 const _: () = assert!(size_of::<Option<Receiver>>() + DRAFT_SLOT_OCTETS <= RECEIVER_SLOT_OCTETS);
 const _: () = assert!(size_of::<Sender>() <= SENDER_SLOT_OCTETS);
-
-/// A connection of either kind, by its slot.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Connection {
-    /// From a client; below [`RECEIVER_SESSIONS`].
-    Receiver(usize),
-    /// To the smarthost; below [`SENDER_CONNECTIONS`].
-    Sender(usize),
-}
 
 /// Whether there is a slot for one more client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

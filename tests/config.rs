@@ -6,7 +6,8 @@
 use std::path::Path;
 
 use postern::config::{
-    Alias, Auth, BareLf, Config, Listen, Listener, ListenerTls, Network, RelayTo, UntrustedClock, User,
+    Alias, Auth, BareLf, Config, Folders, Listen, Listener, ListenerTls, Network, RelayTo, SecretFile,
+    UntrustedClock, User,
 };
 use postern::limits;
 use postern::smtp::quirk::Quirk;
@@ -319,8 +320,10 @@ fn a_wrong_value_in_a_table_is_refused_with_what_is_allowed() {
     let (sessions, connections) = (limits::RECEIVER_SESSIONS, limits::SENDER_CONNECTIONS);
     let cases = [
         (
-            "[spool]\npath = \"spool\"",
-            r#"spool.path: is "spool"; a file's whole path is allowed, beginning with "/""#.to_owned(),
+            "[spool]\npath = \"var/spool\"",
+            r#"spool.path: is "var/spool"; a file's whole path is allowed, beginning with "/", or a name alone:
+               a file in /var/lib/postern ($STATE_DIRECTORY)"#
+                .to_owned(),
         ),
         (
             "[spool]\nsize = \"4 miles\"",
@@ -609,6 +612,32 @@ tls = "none"
 }
 
 #[test]
+fn a_name_alone_is_a_file_in_the_folder_that_the_supervisor_gives() {
+    let text = "listen = [{ address = \"127.0.0.1:25\", tls = \"starttls\", auth = true }]\n\
+                [smarthost]\nhost = \"mx.example.com\"\nuser = \"u\"\npassword_file = \"smarthost\"\n\
+                [spool]\npath = \"spool\"\n[users]\nups = \"ups\"\n\
+                [listener_tls]\ncertificate = \"chain.pem\"\nkey = \"/etc/key.pem\"\n";
+    let parsed = |folders: &Folders| {
+        Config::parse_in(text, Path::new("postern.toml"), "router", folders).expect("valid")
+    };
+    let given = Folders::new(|name| Some(format!("/run/{name}").into()));
+    for (folders, credentials, state) in [
+        (Folders::default(), "/run/credentials/postern.service", "/var/lib/postern"),
+        (given, "/run/CREDENTIALS_DIRECTORY", "/run/STATE_DIRECTORY"),
+    ] {
+        let config = parsed(&folders);
+        let credential = |name| Path::new(credentials).join(name);
+        let login = config.smarthosts[0].login.as_ref().expect("a login");
+        assert_eq!(login.secret, SecretFile::Password(credential("smarthost")));
+        assert_eq!(config.users[0].password_file, credential("ups"));
+        let pair = config.listener_tls.as_ref().expect("a certificate");
+        assert_eq!(pair.certificate, credential("chain.pem"));
+        assert_eq!(pair.key, Path::new("/etc/key.pem"));
+        assert_eq!(config.spool.path, Path::new(state).join("spool"));
+    }
+}
+
+#[test]
 fn wrong_users_aliases_and_limits_are_refused() {
     let auth = "listen = [{ address = \"127.0.0.1:25\", auth = true, allow_plaintext_auth = true }]";
     let cases = [
@@ -619,7 +648,8 @@ fn wrong_users_aliases_and_limits_are_refused() {
         ),
         (auth, "listen: offers AUTH, but nobody may log in; add [users]"),
         ("users.ups = \"/etc/ups.secret\"", "users: are without effect"),
-        ("users.ups = \"secret\"", "users.ups: is \"secret\"; a file's whole path is allowed"),
+        ("users.ups = \"a/secret\"", "users.ups: is \"a/secret\"; a file's whole path is allowed"),
+        ("users.ups = \"..\"", "users.ups: is \"..\"; a file's whole path is allowed"),
         ("aliases.\"root@here\" = \"a@example.com\"", "aliases.root@here: is not a local name"),
         ("aliases.root = \"admin\"", "aliases.root: is \"admin\"; a full address is allowed"),
         ("relay_to = [\"@example.com\"]", "relay_to: is \"@example.com\"; write a domain"),

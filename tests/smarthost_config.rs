@@ -112,7 +112,7 @@ fn a_login_is_whole_or_refused() {
         "smarthost.token_file: stands beside password_file",
     );
     refused("user = \"me\\u0000\"\npassword_file = \"/etc/secret\"", "smarthost.user: is ");
-    refused("user = \"me\"\npassword_file = \"secret\"", "smarthost.password_file: is ");
+    refused("user = \"me\"\npassword_file = \"a/secret\"", "smarthost.password_file: is ");
 }
 
 /// AUTH-c-j: a secret goes over plain TCP only where the configuration says so by name.

@@ -25,7 +25,7 @@ use std::process::ExitCode;
 use lexopt::Arg::{Long, Short, Value};
 use lexopt::ValueExt as _;
 
-use crate::config::{self, Config};
+use crate::config::{self, Config, Folders};
 use crate::limits;
 use check::Check;
 use login::Login;
@@ -248,7 +248,8 @@ fn configuration(path: &Path) -> Result<Config, Failure> {
             line: format!("{}:{line}: is not UTF-8, as TOML must be", path.display()),
         }
     })?;
-    Config::parse(&text, path, &system_name())
+    let folders = Folders::new(std::env::var_os);
+    Config::parse_in(&text, path, &system_name(), &folders)
         .map_err(|error| Failure { code: EXIT_CONFIG, line: error.to_string() })
 }
 

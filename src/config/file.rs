@@ -10,13 +10,15 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::ConfigError;
+use super::folders::Folders;
 use super::keys;
 
-/// The file's text, for counting lines.
+/// The file's text, for counting lines; and the folders that names in it stand for.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct File<'t> {
     pub(super) path: &'t Path,
     pub(super) text: &'t str,
+    pub(super) folders: &'t Folders,
 }
 
 /// One table of the file; a table that isn't in the file is empty and stands where the file's text starts.
@@ -137,6 +139,11 @@ impl<'t> Table<'t> {
         let (key, value) = self.entries?.get_key_value(key)?;
         let entries = value.get_ref().as_table();
         Some(Self { file: self.file, name, offset: key.span().start, entries })
+    }
+
+    /// The folders that a name alone is looked up in.
+    pub(super) fn folders(&self) -> &'t Folders {
+        self.file.folders
     }
 
     /// The value of `key` as `parse` reads it; None when the file doesn't have the key.

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use toml::de::DeValue;
 
 use super::file::Table;
-use super::values::{choice, path, shown, truth};
+use super::values::{choice, path_in, shown, truth};
 use super::{ConfigError, User};
 use crate::limits;
 
@@ -200,8 +200,8 @@ pub(super) fn key_pair(
     listen: &[Listener],
     connections: usize,
 ) -> Result<Option<KeyPair>, ConfigError> {
-    let certificate = table.read("certificate", path)?;
-    let key = table.read("key", path)?;
+    let file = |key| table.read(key, |value| path_in(value, &table.folders().credentials));
+    let (certificate, key) = (file("certificate")?, file("key")?);
     let is_given = certificate.is_some() || key.is_some();
     match (listen.iter().any(|listener| listener.tls != ListenerTls::None), is_given) {
         (false, false) => return Ok(None),

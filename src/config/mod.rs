@@ -1,11 +1,13 @@
 //! The run-time configuration: a TOML file -> a valid [`Config`], or one line that names file, line, key and
 //! what is allowed.
 //!
-//! Nothing is read here but the text: the caller reads the file and the system's name. A `Config` that exists
-//! is whole and consistent: no open relay, no capacity above the board's, no smarthost that is this relay
-//! itself. A key that this version doesn't act on is refused, never passed over (`keys` has them all).
+//! Nothing is read here but the text: the caller reads the file, the system's name and the environment. A
+//! `Config` that exists is whole and consistent: no open relay, no capacity above the board's, no smarthost
+//! that is this relay itself. A key that this version doesn't act on is refused, never passed over (`keys`
+//! has them all).
 
 mod file;
+mod folders;
 mod keys;
 mod listener;
 mod oauth2;
@@ -23,6 +25,7 @@ use crate::time::Duration;
 use crate::{limits, smtp};
 use file::{File, Table};
 
+pub use folders::{Folder, Folders};
 pub use listener::{Auth, KeyPair, Listen, Listener, ListenerTls};
 pub use oauth2::{Granted, Oauth2};
 pub use run_as::RunAs;
@@ -254,20 +257,26 @@ impl Config {
     /// Reads `text`, the content of the file `path`; `system_name` is the host name that stands in for
     /// `hostname`.
     pub fn parse(text: &str, path: &Path, system_name: &str) -> Result<Self, ConfigError> {
-        let file = File { path, text };
+        Self::parse_in(text, path, system_name, &Folders::default())
+    }
+
+    /// The same, with a supervisor's `folders`.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn parse_in(
+        text: &str,
+        path: &Path,
+        system_name: &str,
+        folders: &Folders,
+    ) -> Result<Self, ConfigError> {
+        let file = File { path, text, folders };
         let root = file.parse()?;
         let root = root.get_ref();
         file.check_keys(root)?;
         let top = file.table(root, "");
 
-        let hostname = match top.read("hostname", values::domain)? {
-            Some(name) => name,
-            None if is_domain(system_name.as_bytes()) => system_name.to_owned(),
-            None => {
-                let what = format!("the system's name {system_name:?} is no domain name; set hostname");
-                return Err(top.refuse("hostname", what));
-            }
-        };
+        let hostname = hostname(&top, system_name)?;
         top.read("log_to", |value| match values::choice(value, &["stderr", "syslog"])? {
             0 => Ok(()),
             _ => Err("this version logs to stderr only; set log_to = \"stderr\" or leave it out".to_owned()),
@@ -286,7 +295,9 @@ impl Config {
             return Err(top.refuse("smarthost", what.to_owned()));
         }
         let smarthosts = smarthost::read_all(&file.tables(root, "smarthost"), &hostname, &listen)?;
-        let users = file.table(root, "users").read_all(USERS_COUNT_MAX, values::user)?;
+        let users = file
+            .table(root, "users")
+            .read_all(USERS_COUNT_MAX, |name, value| values::user(name, value, &folders.credentials))?;
         listener::check_logins(&top, &listen, &users)?;
         let tls = file.table(root, "listener_tls");
         let listener_tls = listener::key_pair(&tls, &top, &listen, smarthost::tls_connections(&smarthosts))?;
@@ -350,12 +361,24 @@ impl fmt::Display for ConfigError {
 
 impl std::error::Error for ConfigError {}
 
+fn hostname(top: &Table<'_>, system_name: &str) -> Result<String, ConfigError> {
+    match top.read("hostname", values::domain)? {
+        Some(name) => Ok(name),
+        None if is_domain(system_name.as_bytes()) => Ok(system_name.to_owned()),
+        None => {
+            let what = format!("the system's name {system_name:?} is no domain name; set hostname");
+            Err(top.refuse("hostname", what))
+        }
+    }
+}
+
 fn spool(table: &Table<'_>) -> Result<Spool, ConfigError> {
     let octets_board = limits::SPOOL_BLOCKS as u64 * BLOCK_OCTETS;
     let octets = table.read("size", |value| values::size(value, SPOOL_OCTETS_MIN, octets_board))?;
     let octets = octets.unwrap_or(SPOOL_OCTETS_DEFAULT.min(octets_board));
+    let path = table.read("path", |value| values::path_in(value, &table.folders().state))?;
     Ok(Spool {
-        path: table.read("path", values::path)?.unwrap_or_else(|| SPOOL_PATH_DEFAULT.into()),
+        path: path.unwrap_or_else(|| SPOOL_PATH_DEFAULT.into()),
         octets: octets - octets % BLOCK_OCTETS,
         volatile: table.read("volatile", values::truth)?.unwrap_or(false),
     })

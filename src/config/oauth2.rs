@@ -57,8 +57,10 @@ pub(super) fn read(table: &Table<'_>) -> Result<Oauth2, ConfigError> {
         table.read("grant", |value| values::choice(value, &["refresh_token", "client_credentials"]))?;
     let token_url = table.read("token_url", url)?;
     let client_id = table.read("client_id", |value| values::line(value, TEXT_OCTETS_MAX))?;
-    let client_secret_file = table.read("client_secret_file", values::path)?;
-    let refresh_token_file = table.read("refresh_token_file", values::path)?;
+    let client_secret_file =
+        table.read("client_secret_file", |value| values::path_in(value, &table.folders().credentials))?;
+    let refresh_token_file =
+        table.read("refresh_token_file", |value| values::path_in(value, &table.folders().state))?;
     let scope = table.read("scope", |value| values::line(value, TEXT_OCTETS_MAX))?;
     let device_url = table.read("device_url", url)?;
     if device_url.is_some() && grant == Some(1) {

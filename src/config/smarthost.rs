@@ -233,7 +233,8 @@ fn read(table: &Table<'_>, hostname: &str, listen: &[Listener]) -> Result<Smarth
 
 fn login(table: &Table<'_>, tls: TlsPolicy) -> Result<Option<Login>, ConfigError> {
     let user = table.read("user", |value| values::line(value, USER_OCTETS_MAX))?;
-    let password_file = table.read("password_file", values::path)?;
+    let password_file =
+        table.read("password_file", |value| values::path_in(value, &table.folders().credentials))?;
     let token_file = table.read("token_file", values::path)?;
     let choices = ["none", "plain", "login", "xoauth2", "oauthbearer"];
     let auth = table.read("auth", |value| values::choice(value, &choices))?;

@@ -7,6 +7,7 @@ use core::ops::RangeInclusive;
 use base64ct::{Base64, Encoding as _};
 use toml::de::DeValue;
 
+use super::folders::Folder;
 use super::{Alias, Network, RelayTo, User};
 use crate::smtp::login::USER_OCTETS_MAX;
 use crate::smtp::path::{Mailbox, Utf8, is_domain};
@@ -278,11 +279,11 @@ pub(super) fn alias(name: &str, value: &DeValue<'_>) -> Result<Alias, String> {
 }
 
 /// One user of AUTH: a name, and the path of the file with the password.
-pub(super) fn user(name: &str, value: &DeValue<'_>) -> Result<User, String> {
+pub(super) fn user(name: &str, value: &DeValue<'_>, folder: &Folder) -> Result<User, String> {
     if name.is_empty() || name.len() > USER_OCTETS_MAX || name.contains('\0') {
         return Err(format!("is not a user's name; 1 to {USER_OCTETS_MAX} octets are allowed"));
     }
-    Ok(User { name: name.to_owned(), password_file: path(value)? })
+    Ok(User { name: name.to_owned(), password_file: path_in(value, folder)? })
 }
 
 /// `"1%"` to `"100%"`, in hundredths.
@@ -353,6 +354,17 @@ pub(super) fn path(value: &DeValue<'_>) -> Result<std::path::PathBuf, String> {
         return Ok(text.into());
     }
     Err(format!("is {}; a file's whole path is allowed, beginning with \"/\"", shown(value)))
+}
+
+/// The path of a file, or a name alone: that of a file in `folder`, which a supervisor makes.
+pub(super) fn path_in(value: &DeValue<'_>, folder: &Folder) -> Result<std::path::PathBuf, String> {
+    let text = text(value)?;
+    let is_name = !text.contains('/') && text != "." && text != ".." && !text.contains(char::is_control);
+    if is_name {
+        return Ok(folder.path.join(text));
+    }
+    let (variable, path_of_folder) = (folder.variable, folder.path.display());
+    path(value).map_err(|what| format!("{what}, or a name alone: a file in {path_of_folder} (${variable})"))
 }
 
 /// A path that a socket can have: the kernel takes no longer ones.

@@ -50,7 +50,7 @@ const CLOCK: Token = Token(1);
 const NETWORK: Token = Token(2);
 const ENTRANCES: usize = 3;
 const SLOTS: usize = ENTRANCES + ENTRANCES_MAX;
-const SLOTS_COUNT: usize = RECEIVER_SESSIONS + SENDER_CONNECTIONS;
+const SLOTS_COUNT: usize = Connection::COUNT;
 const NAMES: usize = SLOTS + SLOTS_COUNT;
 const CONTROLS: usize = NAMES + NAMES_MAX;
 /// A token is a place and the generation of its socket: events of a socket that is gone find nobody.
@@ -344,7 +344,7 @@ impl Driver {
 
     /// Gives a connected socket to its slot.
     fn open(&mut self, now: &Now, at: Connection, mut stream: Wire) {
-        let index = index_of(at);
+        let index = at.index();
         stream.set_nodelay();
         let slot = &mut self.slots[index];
         let token = token_of(index, slot.generation);
@@ -362,7 +362,7 @@ impl Driver {
         let slot = &mut self.slots[index];
         let Link::Open(socket) = &mut slot.link else { return };
         let sides = (&mut self.upstream, &mut self.downstream);
-        match socket.pump(now, connection_at(index), &mut self.relay, sides) {
+        match socket.pump(now, Connection::at(index), &mut self.relay, sides) {
             Pumped::Idle => slot.is_runnable = false,
             Pumped::Runnable => slot.is_runnable = true,
             Pumped::Over => self.drop_socket(now, index),
@@ -371,7 +371,7 @@ impl Driver {
 
     fn drop_socket(&mut self, now: &Now, index: usize) {
         self.vacate(index);
-        self.relay.closed(now, connection_at(index));
+        self.relay.closed(now, Connection::at(index));
     }
 
     /// The slot's socket, if any, is closed; late events of it find another generation.
@@ -384,7 +384,7 @@ impl Driver {
 
     /// Sends what can be sent at once, and closes.
     fn let_go(&mut self, now: &Now, at: Connection) {
-        let index = index_of(at);
+        let index = at.index();
         self.pump(now, index);
         if !matches!(self.slots[index].link, Link::None) {
             self.drop_socket(now, index);
@@ -401,7 +401,7 @@ impl Driver {
 
     fn pump_touched(&mut self, now: &Now) {
         while let Some(at) = self.relay.next_touched() {
-            self.pump(now, index_of(at));
+            self.pump(now, at.index());
         }
     }
 
@@ -451,19 +451,4 @@ fn token_of(index: usize, generation: usize) -> Token {
 
 fn token_at(place: usize, generation: usize) -> Token {
     Token(place | generation << PLACE_BITS)
-}
-
-fn index_of(at: Connection) -> usize {
-    match at {
-        Connection::Receiver(index) => index,
-        Connection::Sender(index) => RECEIVER_SESSIONS + index,
-    }
-}
-
-fn connection_at(index: usize) -> Connection {
-    if index < RECEIVER_SESSIONS {
-        Connection::Receiver(index)
-    } else {
-        Connection::Sender(index - RECEIVER_SESSIONS)
-    }
 }

@@ -28,6 +28,8 @@ pub(super) struct Slot {
     pub is_poisoned: bool,
     /// The mail data has begun: no recipient may follow.
     has_data: bool,
+    /// The mail data so far has octets beyond ASCII.
+    has_8bit: bool,
     recipients: u16,
     /// Octets of content in the slot's block of memory.
     filled: u16,
@@ -171,6 +173,7 @@ impl<D: Device> Store<D> {
     pub fn append(&mut self, draft: &mut Draft, mail_data: &[u8]) -> Result<(), Refusal> {
         let slot = usize::from(draft.slot);
         self.end_envelope(slot);
+        self.drafts[slot].has_8bit |= !mail_data.is_ascii();
         self.append_content(slot, mail_data)
     }
 
@@ -235,6 +238,7 @@ impl<D: Device> Store<D> {
             content_octets: slot.content_octets,
             envelope_octets: slot.envelope_octets,
             recipients: slot.recipients,
+            has_8bit: slot.has_8bit,
             chain_crc: slot.chain_crc,
         };
         let first = if slot.bodies > 0 { slot.first } else { 0 };

@@ -43,7 +43,8 @@ pub struct Envelope {
     pub arrival: Wall,
     /// The reverse-path without angle brackets and source route; empty for the null reverse-path.
     pub reverse_path: heapless::Vec<u8, PATH_OCTETS_MAX>,
-    /// BODY=8BITMIME was declared (RFC 6152).
+    /// BODY=8BITMIME was declared (RFC 6152), or the mail data has octets beyond ASCII all the same; the
+    /// latter is known once the message has ended, and read with it.
     pub body_is_8bit: bool,
     /// SMTPUTF8 was declared (RFC 6531).
     pub utf8: bool,

@@ -42,6 +42,7 @@ const CRC_AT: usize = 24;
 pub(super) const BODY_CONTENT_AT: usize = 28;
 /// Octets of content in a full body.
 pub(super) const BODY_CONTENT_OCTETS: usize = BLOCK_OCTETS - BODY_CONTENT_AT;
+const HEAD_FLAG_8BIT: u8 = 1;
 const HEAD_STATES_AT: usize = 72;
 /// Octets of one kept reply: code, length, text.
 const REPLY_SLOT_OCTETS: usize = 2 + 1 + REPLY_TEXT_OCTETS_MAX;
@@ -243,6 +244,8 @@ pub(super) struct Head {
     /// The envelope's part of it.
     pub envelope_octets: u32,
     pub recipients: u16,
+    /// The mail data has octets beyond ASCII.
+    pub has_8bit: bool,
     /// CRC over the CRCs of the bodies.
     pub chain_crc: u32,
 }
@@ -257,6 +260,7 @@ impl Head {
             content_octets: u64_at(block, 48),
             envelope_octets: u32_at(block, 56),
             recipients: u16_at(block, 60),
+            has_8bit: block[62] & HEAD_FLAG_8BIT != 0,
             chain_crc: u32_at(block, 64),
         }
     }
@@ -273,7 +277,7 @@ impl Head {
         put(block, 48, self.content_octets.to_le_bytes());
         put(block, 56, self.envelope_octets.to_le_bytes());
         put(block, 60, self.recipients.to_le_bytes());
-        put(block, 62, [0; 2]);
+        put(block, 62, [if self.has_8bit { HEAD_FLAG_8BIT } else { 0 }, 0]);
         put(block, 64, self.chain_crc.to_le_bytes());
         put(block, 68, [0; 4]);
     }

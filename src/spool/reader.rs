@@ -56,7 +56,8 @@ impl Reader {
     ) -> Result<Envelope, Damage> {
         self.message = message;
         let header = store.read_head(message)?;
-        self.envelope_left = Head::read(&store.scratch).envelope_octets;
+        let head = Head::read(&store.scratch);
+        self.envelope_left = head.envelope_octets;
         self.next = header.next;
         self.piece = 0;
         self.load(store)?;
@@ -65,6 +66,7 @@ impl Reader {
             let (kind, octets) = self.record(store)?;
             envelope.take(kind, &octets).ok_or(Damage)?;
         }
+        envelope.body_is_8bit |= head.has_8bit;
         Ok(envelope)
     }
 

@@ -17,145 +17,16 @@ HERE = pathlib.Path(__file__).parent
 sys.path.insert(0, str(HERE.parent.parent / "tests" / "interop"))
 
 import checks  # noqa: E402
+import clock  # noqa: E402
 import kill  # noqa: E402
 import load  # noqa: E402
 import mail  # noqa: E402
+from board import Board  # noqa: E402
 from checks import Failure, expect, free_port  # noqa: E402
 from relay import Relay  # noqa: E402
 from sink import Sink  # noqa: E402
 
-# In the order in which they need each other.
-MODULES = (
-    "crc16 mbcache jbd2 crc32c_generic ext4 virtio_mmio virtio_blk failover net_failover virtio_net"
-).split()
-DRIVE_OCTETS = 48 * 1024 * 1024
 SECTOR = 512
-BOOT_SECONDS_MAX = 180
-CONFIG = """\
-hostname = "board.test.example"
-listen = ["0.0.0.0:25"]
-allow = ["10.0.2.0/24"]
-admin = "admin@test.example"
-[smarthost]
-host = "10.0.2.2"
-port = {port}
-tls = "none"
-[spool]
-path = "/spool/spool"
-size = "16MiB"
-[limits]
-spool_share = "100%"
-[retry]
-first = "1s"
-longest = "5s"
-route_longest = "1s"
-[quirks]
-missing_fields = false
-"""
-
-
-def archive(files):
-    """A cpio archive (newc) of (path, octets, mode)."""
-    out = bytearray()
-
-    def entry(path, octets, mode, number):
-        name = path.encode() + b"\0"
-        fields = (number, mode, 0, 0, 1, 0, len(octets), 0, 0, 5 if mode & 0o170000 == 0o020000 else 0, 1, len(name), 0)
-        out.extend(b"070701" + b"".join(b"%08X" % field for field in fields) + name)
-        out.extend(b"\0" * (-len(out) % 4) + octets)
-        out.extend(b"\0" * (-len(out) % 4))
-
-    folders = {str(parent) for path, _, _ in files for parent in pathlib.PurePath(path).parents} - {"."}
-    for number, folder in enumerate(sorted(folders | {"dev"})):
-        entry(folder, b"", 0o040755, number + 1)
-    entry("dev/console", b"", 0o020600, 500)
-    for number, (path, octets, mode) in enumerate(files):
-        entry(path, octets, 0o100000 | mode, number + 1000)
-    entry("TRAILER!!!", b"", 0, 0)
-    return bytes(out)
-
-
-class Board:
-    """One machine: its drive and its port stay, its power comes and goes."""
-
-    def __init__(self, world, options, sink_port):
-        self.folder = world.folder
-        self.port = free_port()
-        root = options.machine / "root"
-        self.kernel = next((root / "boot").glob("vmlinuz-*"))
-        modules = {path.stem: path for path in root.glob("lib/modules/*/kernel/**/*.ko")}
-        files = [
-            ("bin/busybox", (root / "bin/busybox").read_bytes(), 0o755),
-            ("init", (HERE / "init").read_bytes(), 0o755),
-            ("postern", options.binary.read_bytes(), 0o755),
-            ("postern.toml", CONFIG.format(port=sink_port).encode(), 0o644),
-            ("modules/order", "".join(f"{name}\n" for name in MODULES).encode(), 0o644),
-        ]
-        files += [(f"modules/{name}.ko", modules[name].read_bytes(), 0o644) for name in MODULES]
-        self.initramfs = self.folder / "initramfs"
-        self.initramfs.write_bytes(archive(files))
-        self.drive = self.folder / "drive"
-        with open(self.drive, "wb") as file:
-            file.truncate(DRIVE_OCTETS)
-        subprocess.run(["mkfs.ext4", "-q", "-F", str(self.drive)], check=True, stdin=subprocess.DEVNULL)
-        self.console_path = self.folder / "console"
-        self.log = None
-        self.process = None
-        self.boots = 0
-        world.stack.callback(self.kill)
-
-    def start(self):
-        """Power on, and wait until the relay greets."""
-        drive = f"driver=raw,node-name=drive,file.driver=file,file.filename={self.drive}"
-        if self.log:
-            drive = (
-                f"driver=blklogwrites,node-name=drive,log-super-update-interval=1,"
-                f"file.driver=file,file.filename={self.drive},log.driver=file,log.filename={self.log}"
-            )
-        command = [
-            "qemu-system-arm", "-M", "virt,highmem=off", "-cpu", "cortex-a7", "-m", "64M", "-nodefaults",
-            "-display", "none", "-serial", "stdio", "-no-reboot",
-            "-kernel", str(self.kernel), "-initrd", str(self.initramfs), "-append", "console=ttyAMA0 quiet panic=-1",
-            "-blockdev", drive, "-device", "virtio-blk-device,drive=drive",
-            "-netdev", f"user,id=net,hostfwd=tcp:127.0.0.1:{self.port}-10.0.2.15:25",
-            "-device", "virtio-net-device,netdev=net",
-        ]  # fmt: skip
-        start = time.monotonic()
-        with open(self.console_path, "ab") as console:
-            self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=console, stderr=console)
-        while time.monotonic() < start + BOOT_SECONDS_MAX:
-            expect(self.process.poll() is None, f"the machine ended: {self.tail()}")
-            try:
-                load.Session(self.port, seconds=10).close()
-                self.boots += 1
-                return time.monotonic() - start
-            except (OSError, load.Closed):
-                time.sleep(0.2)
-        raise Failure(f"no greeting in {BOOT_SECONDS_MAX} s: {self.tail()}")
-
-    def kill(self):
-        """Power off, as it happens."""
-        if self.process:
-            self.process.kill()
-            self.process.wait()
-            self.process = None
-
-    def ask(self, line, answer, seconds=60):
-        """Says a line to the console and waits until `answer` has been printed since."""
-        before = len(self.console())
-        self.process.stdin.write(line.encode() + b"\n")
-        self.process.stdin.flush()
-        deadline = time.monotonic() + seconds
-        while not (found := re.findall(answer, self.console()[before:])):
-            expect(time.monotonic() < deadline, f"the console says nothing to {line!r}: {self.tail()}")
-            time.sleep(0.1)
-        return found
-
-    def console(self):
-        return self.console_path.read_text(errors="replace")
-
-    def tail(self):
-        return " | ".join(self.console().splitlines()[-5:])
 
 
 def relays(world, options):
@@ -411,11 +282,12 @@ def main():
     arguments.add_argument("--alerts", type=int, default=500)
     arguments.add_argument("--cuts", type=int, default=0)
     arguments.add_argument("--replays", type=int, default=0)
+    arguments.add_argument("--clock", action="store_true")
     arguments.add_argument("--seed", type=int, default=1)
     options = arguments.parse_args()
     os.environ.setdefault("POSTERN", str(options.host_binary))
     options.kills, options.soak_seconds = 0, 0
-    chosen = replays if options.replays else cuts if options.cuts else relays
+    chosen = clock.clock if options.clock else replays if options.replays else cuts if options.cuts else relays
     world = checks.World(pathlib.Path("target/emulate").absolute() / chosen.__name__, options)
     start = time.monotonic()
     try:

@@ -322,3 +322,36 @@ def systemd(world):
     done = run(world.binary, "check", "--offline", "--config", config)
     expect((done.returncode, done.stdout) == (0, "ok\n"), f"postern.toml: {done.stdout}{done.stderr}")
     return f"exposure {rating[1]}"
+
+
+@check("packaging.folders", 60)
+def folders(world):
+    """The unit's configuration, with its folders given as systemd gives them: spool and secret are found there, or it says where not."""
+    sink = Sink(world, free_port()).start()
+    state, credentials = world.folder_for("state"), world.folder_for("credentials")
+    folder, port = world.folder_for("run"), free_port()
+    environment = {"PATH": os.environ["PATH"], "STATE_DIRECTORY": f"{state}:/nowhere", "CREDENTIALS_DIRECTORY": str(credentials)}
+    config = folder / "postern.toml"
+    written = (TARGETS / "systemd/postern.toml").read_text()
+    for theirs, ours in (
+        ("127.0.0.1:25", f"127.0.0.1:{port}"),
+        ('host = "smtp.example.com"', f'host = "127.0.0.1"\nport = {sink.port}\ntls = "none"\nallow_plaintext_auth = true'),
+    ):
+        expect(theirs in written, f"postern.toml: no {theirs}")
+        written = written.replace(theirs, ours)
+    config.write_text(f'{written}\n[control]\npath = "{folder}/control.sock"\n')
+    command = [world.binary, "serve", "--config", str(config)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=30)
+    where = credentials / "smarthost"
+    expect(done.returncode == 78 and f"smarthost: {where}: " in done.stderr, f"no secret: {done.returncode} {done.stderr}")
+    where.write_text("a word\n")
+    where.chmod(0o440)
+    with open(folder / "log", "wb") as log:
+        serving = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+    world.stack.callback(serving.kill)
+    found = sink.wait_until(lambda: b"started " in (folder / "log").read_bytes() or serving.poll() is not None, 30)
+    expect(found and serving.poll() is None, f"not started: {(folder / 'log').read_text()}")
+    expect((state / "spool").stat().st_size >= 16 * 1024 * 1024, "the spool isn't in STATE_DIRECTORY")
+    serving.terminate()
+    expect(serving.wait(20) == 0, "SIGTERM")
+    return f"spool and secret found, a missing one named as {where.name} in its folder"

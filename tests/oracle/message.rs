@@ -77,9 +77,6 @@ pub(crate) fn identify<D: Device>(store: &mut Store<D>, index: MessageIndex) -> 
         Origin::Address(IpAddr::V6(_)) => return Found::Mixed("client".into()),
         Origin::User(uid) => uid,
     };
-    if envelope_found != envelope(number) {
-        return Found::Mixed(format!("envelope of m{number}: {envelope_found:?}"));
-    }
     let mut recipients = 0;
     loop {
         match reader.next_recipient(store) {
@@ -102,6 +99,11 @@ pub(crate) fn identify<D: Device>(store: &mut Store<D>, index: MessageIndex) -> 
     }
     if found != mail_data(number, found.len()) {
         return Found::Mixed(format!("mail data of m{number}, {} octets", found.len()));
+    }
+    let mut expected = envelope(number);
+    expected.body_is_8bit |= !found.is_ascii();
+    if envelope_found != expected {
+        return Found::Mixed(format!("envelope of m{number}: {envelope_found:?}"));
     }
     Found::Whole(number, Shape { octets: found.len(), recipients })
 }

@@ -535,6 +535,48 @@ fn parameters_are_handed_on() {
     );
 }
 
+/// C-2.4-b, 8BIT-c, 8BIT-d: octets beyond ASCII that the client did not declare are declared where that is
+/// offered, and go nowhere else; a new head and a restart of the spool forget nothing of it.
+#[test]
+fn undeclared_octets() {
+    for octets in [&b"Subject: T\xfcr\r\n\r\nopen\r\n"[..], b"Subject: door\r\n\r\n\xc3\xb6ffen\r\n"] {
+        let mut rig = Rig::new(usize::MAX);
+        rig.message(&envelope(), &["a@x.example", "b@x.example"], octets);
+        rig.play(
+            "S: 220 a
+            C: EHLO relay.site.example
+            S: 250-a
+            S: 250-8BITMIME
+            S: 250 PIPELINING
+            begin 0
+            C: MAIL FROM:<camera@site.example> BODY=8BITMIME
+            C: RCPT TO:<a@x.example>
+            C: RCPT TO:<b@x.example>
+            C: DATA
+            S: 250 ok
+            S: 550 5.1.1 unknown
+            S: 450 4.2.0 later
+            S: 554 nobody
+            result tried F0w 550 5.1.1 unknown later 450 4.2.0 later
+            quit
+            C: QUIT
+            S: 221 bye
+            close
+            lost",
+        );
+        rig.restart();
+        rig.connect();
+        rig.play(
+            "S: 220 a
+            C: EHLO relay.site.example
+            S: 250-a
+            S: 250 PIPELINING
+            begin 0
+            result tried F0F1 550 5.1.1 unknown 554 5.6.3 the smarthost does not offer 8BITMIME",
+        );
+    }
+}
+
 /// C-4.5.3.1.8-a, C-4.5.3.1.10-a: "too many recipients" opens a further transaction at once; the same reply
 /// to the first of a transaction is about that recipient.
 #[test]

@@ -151,6 +151,13 @@ impl Rig {
         message
     }
 
+    /// The spool is started anew, and its messages are numbered as it finds them.
+    pub(crate) fn restart(&mut self) {
+        let start = Start { blocks: 64, seed: 1, now: self.now.instant };
+        self.store = Store::start(self.disk.clone(), start).expect("the disk works").0;
+        self.messages = self.store.messages().collect();
+    }
+
     /// The smarthost greets and answers EHLO with `reply`.
     pub(crate) fn hello(&mut self, reply: &str) {
         self.say(b"220 a\r\n");

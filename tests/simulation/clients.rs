@@ -404,7 +404,8 @@ impl Client {
                 _ => command += &format!(" SIZE={octets}"),
             }
         }
-        if self.is_extended && mail.is_8bit {
+        // Many a device says nothing of it.
+        if self.is_extended && mail.is_8bit && !at.is_multiple_of(3) {
             command += " BODY=8BITMIME";
         }
         if oracle.submission(at).has_dsn {

@@ -141,7 +141,7 @@ impl Driver {
         }
         let mut dialled = Vec::new();
         while let Some(at) = turn.relay.wants_connection(&turn.now) {
-            let slot = index_of(at);
+            let slot = at.index();
             assert_eq!(self.links[slot], Link::None, "SLOTS: the slot is in use");
             let until = turn.now.instant + CONNECT_TIMEOUT;
             self.links[slot] = Link::Connecting { answer: None, until, since: turn.since };
@@ -163,7 +163,7 @@ impl Driver {
                 }
                 Link::Open { wire, is_runnable, tls, token_at, .. } => {
                     wakes.extend(token_at);
-                    let at = connection_at(index);
+                    let at = Connection::at(index);
                     let is_handshaking = matches!(tls, Tls::Handshaking { .. });
                     let reads = is_handshaking || !turn.relay.space(at).is_empty();
                     let wire = &turn.wires[&wire];
@@ -196,7 +196,7 @@ impl Driver {
     pub(crate) fn answered(&self, relay: &Relay<Disk>, now: Instant) -> Vec<Answered> {
         let answered = |(slot, link): (usize, &Link)| match link {
             Link::Connecting { answer: Some((at, fault)), since, .. } if *at <= now => {
-                let smarthost = relay.smarthost_of(connection_at(slot));
+                let smarthost = relay.smarthost_of(Connection::at(slot));
                 Some(Answered { dialled: Dialled { slot, smarthost }, fault: *fault, since: *since })
             }
             Link::None | Link::Connecting { .. } | Link::Open { .. } => None,
@@ -207,7 +207,7 @@ impl Driver {
     /// A connection to the smarthost stands.
     pub(crate) fn connected(&mut self, turn: &mut Turn<'_>, slot: usize, wire: usize) {
         self.links[slot] = Link::None;
-        turn.relay.connected(&turn.now, connection_at(slot), IpAddr::V4(Ipv4Addr::new(192, 0, 2, 254)));
+        turn.relay.connected(&turn.now, Connection::at(slot), IpAddr::V4(Ipv4Addr::new(192, 0, 2, 254)));
         self.open(turn, slot, wire);
     }
 
@@ -216,7 +216,7 @@ impl Driver {
         trace!("driver: {fault}");
         self.links[slot] = Link::None;
         self.moved += 1;
-        turn.relay.not_connected(&turn.now, connection_at(slot), fault);
+        turn.relay.not_connected(&turn.now, Connection::at(slot), fault);
     }
 
     /// Open connections from clients.
@@ -229,7 +229,7 @@ impl Driver {
         while !turn.disk.is_frozen()
             && let Some(at) = turn.relay.next_touched()
         {
-            self.pump(turn, index_of(at));
+            self.pump(turn, at.index());
         }
     }
 
@@ -241,7 +241,7 @@ impl Driver {
         let Link::Open { wire, tls, token_at, is_at_end, is_runnable } = self.links[index] else {
             return false;
         };
-        let at = connection_at(index);
+        let at = Connection::at(index);
         let wire = &turn.wires[&wire];
         let has_come = wire.to_relay.ready_at().is_some_and(|at| at <= turn.ms) && !is_at_end;
         let may_write = wire.from_relay.room() > 0 || wire.from_relay.is_broken();
@@ -277,11 +277,11 @@ impl Driver {
         self.links[index] = Link::None;
         let ends = turn.wires.get_mut(&wire).expect("an open connection has a wire");
         ends.closed_by_relay(turn.ms, turn.random);
-        turn.relay.closed(&turn.now, connection_at(index));
+        turn.relay.closed(&turn.now, Connection::at(index));
     }
 
     fn rounds(&mut self, turn: &mut Turn<'_>, index: usize, wire: usize) -> Pumped {
-        let at = connection_at(index);
+        let at = Connection::at(index);
         for _ in 0..ROUNDS_MAX {
             self.secure(turn, at, index);
             let Ok(wrote) = self.write(turn, at, index, wire) else { return Pumped::Over };
@@ -413,7 +413,7 @@ impl Driver {
                 Room::Free => {}
                 Room::Evicted(worst) => {
                     trace!("driver: evicts {worst:?}");
-                    let index = index_of(worst);
+                    let index = worst.index();
                     self.pump(turn, index);
                     if let Link::Open { wire, .. } = self.links[index] {
                         self.drop_wire(turn, index, wire);
@@ -429,7 +429,7 @@ impl Driver {
             self.moved += 1;
             let peer = Peer::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, host)), false);
             match turn.relay.admit(&turn.now, peer) {
-                Ok(at) => self.open(turn, index_of(at), wire),
+                Ok(at) => self.open(turn, at.index(), wire),
                 Err(line) => {
                     let ends = turn.wires.get_mut(&wire).expect("a waiting client has a wire");
                     ends.from_relay.write(turn.ms, line, turn.random);
@@ -443,19 +443,4 @@ impl Driver {
 /// True when there is something to be written.
 fn has_output(relay: &Relay<Disk>, at: Connection, tls: Tls) -> bool {
     tls == (Tls::Handshaking { is_said: false }) || !relay.output(at).is_empty()
-}
-
-fn index_of(at: Connection) -> usize {
-    match at {
-        Connection::Receiver(index) => index,
-        Connection::Sender(index) => RECEIVER_SESSIONS + index,
-    }
-}
-
-fn connection_at(index: usize) -> Connection {
-    if index < RECEIVER_SESSIONS {
-        Connection::Receiver(index)
-    } else {
-        Connection::Sender(index - RECEIVER_SESSIONS)
-    }
 }

@@ -84,6 +84,8 @@ pub(crate) struct Smarthost {
     declared: Option<u64>,
     /// RET and ENVID of the transaction, as they stood behind MAIL.
     dsn: String,
+    /// MAIL said BODY=8BITMIME.
+    is_8bit: bool,
     recipients: Vec<String>,
     /// Replies on their way: the octet behind them, and what they say.
     on_way: VecDeque<(u64, Told)>,
@@ -120,6 +122,7 @@ impl Smarthost {
             reverse_path: None,
             declared: None,
             dsn: String::new(),
+            is_8bit: false,
             recipients: Vec::new(),
             on_way: VecDeque::new(),
         };
@@ -192,6 +195,13 @@ impl Smarthost {
             return false;
         }
         true
+    }
+
+    /// True when it has taken the submission, and the relay doesn't know yet.
+    pub(crate) fn has_taken(&self, at: usize) -> bool {
+        let told = self.replies.iter().filter_map(|reply| reply.told.as_ref());
+        let mut told = told.chain(self.on_way.iter().map(|(_, told)| told));
+        told.any(|told| matches!(told, Told::Delivered(taken) if taken.iter().any(|(of, ..)| *of == at)))
     }
 
     /// Tells the oracle of what the relay has read; `taken` octets in all.

@@ -2,7 +2,7 @@
 
 use mio::{Interest, Token};
 
-use super::{Driver, Link, SLOTS_COUNT, TOKENS, connection_at, index_of, token_of};
+use super::{Driver, Link, SLOTS_COUNT, TOKENS, token_of};
 use crate::limits::{RECEIVER_SESSIONS, SENDER_CONNECTIONS};
 use crate::net::connection::Socket;
 use crate::net::dial::Connected;
@@ -20,9 +20,9 @@ impl Driver {
         self.take_dialled(now);
         while let Some(at) = self.relay.wants_connection(now) {
             let Connection::Sender(sender) = at else { unreachable!("only a smarthost is connected to") };
-            let slot = &mut self.slots[index_of(at)];
+            let slot = &mut self.slots[at.index()];
             slot.link = Link::Dialling;
-            let token = token_of(index_of(at), slot.generation);
+            let token = token_of(at.index(), slot.generation);
             let smarthost = self.relay.smarthost_of(at);
             let (host, port) = &self.smarthosts[smarthost];
             // Who showed another one's certificate may stand at an address that was this one's.
@@ -62,14 +62,14 @@ impl Driver {
     /// Has the sessions with `smarthost` that want a secret ask for it again.
     pub(super) fn wake_logins(&mut self, smarthost: usize) {
         for index in RECEIVER_SESSIONS..SLOTS_COUNT {
-            let at = connection_at(index);
+            let at = Connection::at(index);
             let waits = self.relay.wants_secret(at) && self.relay.smarthost_of(at) == smarthost;
             self.slots[index].is_runnable |= waits;
         }
     }
 
     fn dialled(&mut self, now: &Now, at: Connection, result: Result<Connected, Fault>) {
-        let index = index_of(at);
+        let index = at.index();
         // Late events of tries that came to nothing find another generation.
         self.vacate(index);
         let (mut stream, local) = match result {

@@ -8,7 +8,7 @@ use postern::smtp::command::{self, AuthTerms, Command, Service, Terms};
 use postern::smtp::line::{self, Line};
 use postern::smtp::login::Response;
 use postern::smtp::mail_data::{BareLf, Fault, MailData, Part};
-use postern::smtp::path::{Mailbox, Utf8};
+use postern::smtp::path::{ClientName, ForwardPath, Mailbox, ReversePath, Utf8};
 use postern::smtp::quirk::Quirks;
 use postern::smtp::reply_reader::{ReplyLine, ReplyReader};
 
@@ -30,7 +30,14 @@ pub(super) fn command(octets: &[u8]) {
         }
     }
     let _ = Response::decode(octets, Quirks::ALL, &mut Quirks::default());
+    if let Ok(name) = ClientName::parse(octets) {
+        assert_clean(name.octets(), false);
+    }
     for utf8 in [Utf8::Refused, Utf8::Accepted] {
+        let _ = ForwardPath::parse(octets, utf8);
+        let _ = ReversePath::parse(octets, utf8);
+        let _ = ForwardPath::parse_bare(octets, utf8);
+        let _ = ReversePath::parse_bare(octets, utf8);
         if let Ok(mailbox) = Mailbox::parse(octets, utf8) {
             assert_clean(mailbox.octets(), utf8 == Utf8::Accepted);
             assert_eq!(Mailbox::parse(mailbox.octets(), utf8), Ok(mailbox.clone()), "it comes back");
@@ -163,5 +170,7 @@ fn receive_chunk(bare_lf: BareLf, octets: &[u8], piece: usize) -> (Vec<u8>, Vec<
     if let Some(part) = mail_data.end_of_chunks() {
         take(part);
     }
+    assert_eq!(mail_data.octets(), message.len() as u64);
+    assert!(message.is_empty() || message.ends_with(b"\r\n") || faults.contains(&Fault::BareCr));
     (message, faults)
 }

@@ -38,7 +38,7 @@ impl Smarthost {
             return self.say(random, now, "550 5.7.1 not from you", Some(Told::Refused(refused)));
         }
         self.reverse_path = Some(path.to_owned());
-        self.declared = declared;
+        (self.declared, self.is_8bit) = (declared, is_8bit);
         self.say(random, now, "250 2.1.0 ok", None);
     }
 
@@ -215,6 +215,7 @@ impl Smarthost {
             self.say(random, now, "554 5.6.0 spam", told);
             return false;
         }
+        assert!(self.is_8bit || data.is_ascii(), "PROTOCOL: octets beyond ASCII that were not declared");
         let size = declared.unwrap_or(data.len() as u64);
         assert_eq!(size, data.len() as u64, "PROTOCOL: SIZE and octets");
         let told = match mail::submitted(&self.recipients[0]) {
