@@ -46,7 +46,7 @@ pub(super) fn ask(config: &Path, request: &str) -> Result<(), Failure> {
 fn not_there(path: &Path, error: &io::Error) -> Failure {
     let at = path.display();
     if error.kind() == ErrorKind::PermissionDenied {
-        let line = format!("{at}: not permitted; run it as root, or as who started the relay");
+        let line = format!("{at}: not permitted; run it as root, or as the user that the relay runs as");
         return Failure { code: EXIT_NOT_PERMITTED, line };
     }
     let line = format!("no relay is running: nobody listens at {at} ({error})");

@@ -11,6 +11,7 @@ use mio::net::UnixStream;
 use mio::{Interest, Registry, Token};
 
 use super::lines::visit_lines;
+use super::privileges::Identity;
 use super::socket_file::SocketFile;
 use super::{StartError, log_lines};
 use crate::buffer::{Buffer, Window};
@@ -25,7 +26,7 @@ use crate::time::{Duration, Instant, Now};
 pub(super) const CONNECTIONS_MAX: usize = 4;
 /// Places that tokens are needed for: the listening socket, then the connections.
 pub(super) const PLACES: usize = 1 + CONNECTIONS_MAX;
-/// Only the administrator may connect.
+/// Only root and the user that we run as may connect.
 const MODE: u32 = 0o600;
 /// Rounds of one pumping; what is left then waits for the next turn.
 const ROUNDS_MAX: usize = 4;
@@ -104,6 +105,13 @@ impl Controls {
     /// Why there is no socket, if that is so.
     pub(super) fn no_socket(&self) -> Option<&Error> {
         self.missing.as_ref()
+    }
+
+    /// The socket is made the one's whom the process becomes.
+    pub(super) fn hand_over(&self, identity: &Identity) {
+        if let Some(socket) = &self.socket {
+            socket.hand_over(identity);
+        }
     }
 
     /// An event for the place of that number, with the generation that its token had.

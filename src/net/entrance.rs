@@ -108,10 +108,10 @@ impl Entrance {
         self.listeners.iter().map(|listening| listening.socket.local_addr()).collect()
     }
 
-    /// The sockets' folder is made the one's whom the process becomes.
+    /// The submission socket is made the one's whom the process becomes.
     pub(super) fn hand_over(&self, identity: &Identity) {
         if let Some(submission) = &self.submission {
-            submission.socket.hand_over(identity.uid, identity.gid);
+            submission.socket.hand_over(identity);
         }
     }
 

@@ -122,7 +122,10 @@ impl EventLoop {
         let poll = Poll::new().map_err(StartError::System)?;
         let entrance = Entrance::open(&config, poll.registry(), ENTRANCES)?;
         let controls = Controls::open(&config, poll.registry(), CONTROLS)?;
-        identity.iter().for_each(|identity| entrance.hand_over(identity));
+        if let Some(identity) = identity.as_ref().filter(|_| privileges::is_root()) {
+            entrance.hand_over(identity);
+            controls.hand_over(identity);
+        }
         // All else is opened as the one who will have to open it again.
         privileges::give_up(identity.as_ref(), &config.spool.path)?;
         let now = clock::now();

@@ -2,14 +2,22 @@
 //!
 //! A socket that nobody listens on any more, as a crash leaves it, is replaced; one that somebody listens on,
 //! and a file of any other kind, never is. The name goes when the socket goes.
+//!
+//! Mode and owner are changed by what was opened and looked at, never by name: the folder may be another's,
+//! the one's whom root became last time, and who could else have any file given away.
 
-use std::fs::{DirBuilder, Metadata, Permissions};
+use std::fs::{DirBuilder, File, Metadata, OpenOptions, Permissions};
 use std::io::{Error, ErrorKind};
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::os::unix::net;
 use std::path::{Path, PathBuf};
 
 use mio::net::UnixListener;
+use rustix::fs::{AtFlags, OFlags, chownat};
+use rustix::thread::{Gid, Uid};
+
+use super::privileges::Identity;
 
 /// The socket and its name.
 #[derive(Debug)]
@@ -30,18 +38,7 @@ impl SocketFile {
     /// `AddrInUse`: another process listens there; `AlreadyExists`: it is a file of another kind; or the
     /// folder can't be had.
     pub(super) fn open(path: &Path, mode: u32) -> Result<Self, Error> {
-        let mut has_made_folder = false;
-        if let Some(folder) = path.parent() {
-            match DirBuilder::new().mode(0o755).create(folder) {
-                // The process's own mask keeps others out.
-                Ok(()) => {
-                    std::fs::set_permissions(folder, Permissions::from_mode(0o755))?;
-                    has_made_folder = true;
-                }
-                Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error),
-                Err(_) => {}
-            }
-        }
+        let has_made_folder = path.parent().map(make_folder).transpose()?.unwrap_or(false);
         let listener = match net::UnixListener::bind(path) {
             Err(error) if error.kind() == ErrorKind::AddrInUse => {
                 remove_stale(path)?;
@@ -50,21 +47,38 @@ impl SocketFile {
             bound => bound?,
         };
         listener.set_nonblocking(true)?;
-        let place = place_of(&path.symlink_metadata()?);
+        let (file, metadata) = opened_socket(path)?;
         let listener = UnixListener::from_std(listener);
+        let place = place_of(&metadata);
         let socket = Self { listener, path: path.to_path_buf(), place, has_made_folder };
-        std::fs::set_permissions(path, Permissions::from_mode(mode))?;
+        // By the one way there is for the mode of a file that can't be read or written.
+        let way = format!("/proc/self/fd/{}", file.as_raw_fd());
+        std::fs::set_permissions(way, Permissions::from_mode(mode))?;
         Ok(socket)
     }
 }
 
 impl SocketFile {
-    /// Gives a folder that was made for the socket to the one who will have to remove that; one that was
-    /// there stays whose it is. Who can't be given it leaves the name behind, which is no harm.
-    pub(super) fn hand_over(&self, uid: u32, gid: u32) {
-        if let Some(folder) = self.path.parent().filter(|_| self.has_made_folder) {
-            let _ = std::os::unix::fs::chown(folder, Some(uid), Some(gid));
+    /// Gives the socket to the one whom the process becomes, so that tools which run as that one may ask,
+    /// too; and a folder that was made for it, so that the name can be removed. A folder that was there stays
+    /// whose it is: then the name stays behind at the end, as it does where root may not give anything away,
+    /// which is no harm.
+    pub(super) fn hand_over(&self, identity: &Identity) {
+        if let Err(error) = self.give(identity.uid, identity.gid) {
+            log::debug!("{} stays root's: {error}", self.path.display());
         }
+    }
+
+    fn give(&self, uid: u32, gid: u32) -> Result<(), Error> {
+        let (file, metadata) = opened_socket(&self.path)?;
+        if place_of(&metadata) != self.place {
+            return Err(ErrorKind::NotFound.into());
+        }
+        chownat(&file, "", Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)), AtFlags::EMPTY_PATH)?;
+        if let Some(folder) = self.path.parent().filter(|_| self.has_made_folder) {
+            fchown(open(folder, OFlags::DIRECTORY)?, Some(uid), Some(gid))?;
+        }
+        Ok(())
     }
 }
 
@@ -75,6 +89,32 @@ impl Drop for SocketFile {
             let _ = std::fs::remove_file(&self.path);
         }
     }
+}
+
+/// True when the folder was not there.
+fn make_folder(folder: &Path) -> Result<bool, Error> {
+    match DirBuilder::new().mode(0o755).create(folder) {
+        // The process's own mask keeps others out.
+        Ok(()) => {
+            open(folder, OFlags::DIRECTORY)?.set_permissions(Permissions::from_mode(0o755))?;
+            Ok(true)
+        }
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+fn open(path: &Path, flags: OFlags) -> Result<File, Error> {
+    let flags = flags | OFlags::NOFOLLOW;
+    OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(path)
+}
+
+/// The file of a socket, which can't be opened but as a place. One with a second name may be anybody's.
+fn opened_socket(path: &Path) -> Result<(File, Metadata), Error> {
+    let file = open(path, OFlags::PATH)?;
+    let metadata = file.metadata()?;
+    let is_ours = metadata.file_type().is_socket() && metadata.nlink() == 1;
+    if is_ours { Ok((file, metadata)) } else { Err(ErrorKind::AlreadyExists.into()) }
 }
 
 fn place_of(metadata: &Metadata) -> (u64, u64) {
@@ -122,6 +162,28 @@ mod tests {
         assert_eq!(kind(SocketFile::open(&path, 0o666)), ErrorKind::AlreadyExists);
         assert_eq!(std::fs::read(&path).unwrap(), b"precious");
         assert_eq!(kind(SocketFile::open(&folder.join("no/such/a.sock"), 0o666)), ErrorKind::NotFound);
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn what_took_its_place_is_not_given_away() {
+        let folder = folder("given");
+        let path = folder.join("a.sock");
+        let socket = SocketFile::open(&path, 0o600).unwrap();
+        let own = path.metadata().unwrap();
+        socket.give(own.uid(), own.gid()).unwrap();
+        let other = folder.join("b.sock");
+        let _other = net::UnixListener::bind(&other).unwrap();
+        for replace in [
+            |_: &Path, path: &Path| std::fs::write(path, "precious"),
+            |other: &Path, path: &Path| std::fs::hard_link(other, path),
+            |other: &Path, path: &Path| std::os::unix::fs::symlink(other, path),
+            |_: &Path, path: &Path| net::UnixListener::bind(path).map(drop),
+        ] {
+            std::fs::remove_file(&path).unwrap();
+            replace(&other, &path).unwrap();
+            socket.give(own.uid(), own.gid()).unwrap_err();
+        }
         std::fs::remove_dir_all(folder).unwrap();
     }
 

@@ -24,7 +24,39 @@ pub struct Listed {
     pub is_aside: bool,
 }
 
+/// Blocks whose numbers are kept when they can't be read.
+pub const UNREADABLE_KEPT: usize = 8;
+
+/// Blocks that could not be read at the start, or hold what nobody wrote. Nobody knows whose they are; they
+/// are kept out of use until a start that can read them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Unreadable {
+    /// How many there are.
+    pub count: u32,
+    /// The first of them.
+    pub blocks: heapless::Vec<u32, UNREADABLE_KEPT>,
+}
+
+impl Unreadable {
+    pub(super) fn add(&mut self, block: u32) {
+        self.count += 1;
+        // What doesn't fit is counted.
+        let _ = self.blocks.push(block);
+    }
+}
+
 impl<D: Device> Store<D> {
+    /// The messages that were set aside as damaged, in no order, each with the block of its head.
+    pub fn aside(&self) -> impl Iterator<Item = (MessageId, u32)> + '_ {
+        let aside = self.table.iter().filter(|(_, entry)| entry.state == State::Aside);
+        aside.map(|(_, entry)| (entry.id, entry.head))
+    }
+
+    /// What could not be read at the start.
+    pub fn unreadable(&self) -> &Unreadable {
+        &self.unreadable
+    }
+
     /// The first durable or damaged messages behind `after`, or of all, with an id below `before`, in order.
     /// Looks at all messages once.
     pub fn list(&self, after: Option<Listed>, before: MessageId) -> Batch {
@@ -69,9 +101,9 @@ impl<D: Device> Store<D> {
         MessageId { epoch: self.superblock.epoch, counter: self.ids }
     }
 
-    /// Messages and blocks in the way of others: how many are set aside, as far as the table knows.
+    /// How many messages are set aside, as far as the table knows.
     pub fn aside_count(&self) -> u32 {
-        self.table.iter().filter(|(_, entry)| entry.state == State::Aside).count() as u32
+        self.aside().count() as u32
     }
 
     /// Messages in any state, of [`crate::limits::QUEUED_MESSAGES`].

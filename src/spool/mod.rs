@@ -36,7 +36,7 @@ pub use device::{BLOCK_OCTETS, Block, BlockIndex, Device, DeviceError};
 pub use draft::Share;
 pub use envelope::{Envelope, KeptReply, MessageId, Protocol, REPLIES_KEPT, Recipient, RecipientState};
 pub use file::{OpenError, SpoolFile, hand_over, start_at, start_existing};
-pub use listing::{Batch, Listed};
+pub use listing::{Batch, Listed, UNREADABLE_KEPT, Unreadable};
 pub use memory::Memory;
 pub use reader::{Damage, Reader};
 pub use recovery::{Recovery, Start, StartError};

@@ -12,6 +12,7 @@ use super::device::BLOCK_OCTETS;
 use super::draft::{DRAFTS, Slot};
 use super::format::{Found, fill, find_superblock, format};
 use super::layout::{self, Head, Header, Kind, Read, SUPERBLOCK_SLOTS, Stage, Superblock};
+use super::listing::Unreadable;
 use super::table::{Entry, State, Table};
 use super::{Device, DeviceError, MessageId, Store};
 use crate::limits::{QUEUED_MESSAGES, SPOOL_BLOCKS};
@@ -176,6 +177,7 @@ impl<D: Device> Store<D> {
             flush_at: None,
             clock_written: now,
             syncs: 0,
+            unreadable: Unreadable::default(),
         }
     }
 
@@ -256,6 +258,7 @@ impl<D: Device> Store<D> {
         for block in &scan.unknown {
             log::error!("spool: block {block} can't be read; set aside");
             recovery.set_aside += 1;
+            self.unreadable.add(*block);
             is_used[*block as usize] = true;
         }
         self.keep_bodies(&aside, &mut is_used);

@@ -15,6 +15,7 @@ use super::block_map::BlockMap;
 use super::device::{Block, BlockIndex, DeviceError};
 use super::draft::Slot;
 use super::layout::{SUPERBLOCK_SLOTS, Superblock, seal_freed};
+use super::listing::Unreadable;
 use super::mend::Failing;
 use super::table::{State, Table};
 use super::{Device, MessageId};
@@ -130,6 +131,7 @@ pub struct Store<D> {
     pub(super) flush_at: Option<Instant>,
     pub(super) clock_written: Instant,
     pub(super) syncs: u64,
+    pub(super) unreadable: Unreadable,
 }
 
 impl<D: Device> Store<D> {

@@ -347,7 +347,8 @@ fn how_the_relay_is() {
     assert_eq!(end, "0 ");
     for part in [
         "\"up_s\":90,\"clock_is_set\":true,\n\"spool\":{\"path\":\"/var/spool/postern/spool\",\"blocks\":256,",
-        ",\"waiting\":1,\"damaged\":0,\"volatile\":true,\"fails\":false},\n\"clients_connected\":1,",
+        ",\"waiting\":1,\"damaged\":0,\"volatile\":true,\"fails\":false},\n\"damaged_messages\":[],\n\
+         \"unreadable_blocks\":{\"count\":0,\"first\":[]},\n\"clients_connected\":1,",
         "\"counters\":{\"received\":2,\"relayed\":1,",
         "},\n\"resident_octets\":2097152,\"peak_octets\":4194304,",
         ",\"log_lines_dropped\":7,\n\"routes\":[{\"host\":\"192.0.2.25\",",
@@ -356,6 +357,51 @@ fn how_the_relay_is() {
     ] {
         assert!(json.contains(part), "{part} is not in {json}");
     }
+}
+
+/// SEC-crash-a: whoever asks how the relay is hears of each damaged message, and of blocks that can't be
+/// read.
+#[test]
+fn what_the_spool_could_not_read() {
+    let mut world = World::new();
+    let count = 20;
+    let ids: Vec<_> = (0..count).map(|n| world.submit_to(&format!("r{n}@b.example"))).collect();
+    let mut heads: Vec<BlockIndex> = (2..256)
+        .map(BlockIndex)
+        .filter(|at| world.disk.peek(*at).windows(10).any(|window| window == b"@b.example"))
+        .collect();
+    assert_eq!(heads.len(), count);
+    let last = heads.pop().expect("a head");
+    world.disk.spoil(last, |block| block.fill(0xa5));
+    for head in &heads {
+        world.disk.spoil(*head, |block| block[600] ^= 1);
+    }
+    world.submit_to("c@d.example");
+    let mut world = world.after_power_cut(false);
+    let (body, _) = answer(&mut world, "status\n");
+    assert!(body.contains(", 1 of ") && body.contains(" messages wait, 19 damaged\n"), "{body}");
+    let first = format!(
+        "\n    {id} in block {} is damaged and never sent: see what is left of it by \"queue show {id}\", \
+         then \"queue remove {id}\"\n",
+        heads[0].0,
+        id = ids[0]
+    );
+    assert!(body.contains(&first), "{first} is not in {body}");
+    assert_eq!(body.matches("is damaged and never sent").count(), 16);
+    assert!(body.contains("\n    and 3 more: see \"queue\"\n    1 block could not be read"), "{body}");
+    let told = format!("    1 block could not be read at the start: {}; not used until it can be\n", last.0);
+    assert!(body.contains(&told), "{told} is not in {body}");
+    let (json, _) = answer(&mut world, "status json\n");
+    let first = format!("\n\"damaged_messages\":[{{\"id\":\"{}\",\"block\":{}}},{{", ids[0], heads[0].0);
+    assert!(json.contains(&first), "{first} is not in {json}");
+    let unreadable = format!("}}],\n\"unreadable_blocks\":{{\"count\":1,\"first\":[{}]}},", last.0);
+    assert!(json.contains(&unreadable), "{unreadable} is not in {json}");
+    for id in &ids[..count - 1] {
+        assert_eq!(answer(&mut world, &format!("remove {id}\n")).1, format!("0 {id} is removed"));
+    }
+    let (body, _) = answer(&mut world, "status\n");
+    assert!(body.contains(" messages wait, 0 damaged\n") && !body.contains("never sent"), "{body}");
+    assert!(body.contains(&told), "{body}");
 }
 
 #[test]

@@ -4,6 +4,7 @@ import os
 import pathlib
 import pwd
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -124,6 +125,40 @@ def run_as(world):
         expect(not socket_path.exists(), "the socket is left behind")
         expect("running as root" not in relay.log(), "it says that it is root")
     return f"port {port}; no capability, group or way to a core file is left"
+
+
+def queue(relay, uid):
+    """What `postern queue` as that user ends with."""
+    command = [relay.binary, "queue", "--config", str(relay.config)]
+    return subprocess.run(command, user=uid, group=uid, extra_groups=[], capture_output=True, timeout=20).returncode
+
+
+@check("privileges.tools", 60)
+def tools(world):
+    """Who may ask a relay that is root no longer: root, and the user that it runs as. In a folder that it made it removes
+    the socket's name; one that is root's keeps that, and the next start isn't in the way of it."""
+    if os.geteuid() != 0:
+        return "not checked: needs root"
+    top = place(world)
+    # Where the users of this check can run it.
+    binary = shutil.copy(world.binary, top.parent / "postern")
+    os.chmod(binary, 0o755)
+    for made in (True, False):
+        relay = Relay(world, free_port(), name=f"relay{made}", size="1MiB", top=f'run_as = "{IDS}"\n', binary=binary)
+        control = top / "control" / "control.sock" if made else top / "control.sock"
+        changed(relay, top, control=(f'"{top}/control.sock"', f'"{control}"'))
+        for ending in (relay.kill, relay.terminate):
+            relay.start()
+            owner = control.stat()
+            expect((owner.st_uid, owner.st_gid, owner.st_mode & 0o777) == (4242, 4343, 0o600), f"made={made}: {owner}")
+            relay.process.send_signal(signal.SIGHUP)
+            codes = [queue(relay, uid) for uid in (0, 4242, 4244)]
+            expect(codes == [0, 0, 77], f"made={made}: queue ended with {codes} for root, itself, another user")
+            ending()
+            expect(queue(relay, 0) == 69, f"made={made}: there is no relay, and queue says something else")
+        expect(control.exists() != made, f"made={made}: the socket's name")
+        relay.spool.unlink()
+    return "root and the user that it became, nobody else"
 
 
 @check("privileges.groups", 30)

@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 
 use crate::disk::Random;
+use crate::dsn;
 use crate::mail::{self, Mail};
 use crate::net::{End, Got, Ms, Wire};
 use crate::oracle::{Oracle, Stage};
@@ -302,7 +303,7 @@ impl Client {
             Awaited::Hello if is_good => self.next_message(random, oracle),
             Awaited::Mail(at) if self.kind != Kind::Pipelining => {
                 if is_good {
-                    self.say_recipient(at, 0);
+                    self.say_recipient(at, 0, oracle);
                 } else {
                     self.try_again(random, code, oracle);
                 }
@@ -320,7 +321,7 @@ impl Client {
                     self.say(random.pick(&ways), Awaited::Other);
                     self.next_message(random, oracle);
                 } else if recipient + 1 < oracle.recipients(at) {
-                    self.say_recipient(at, recipient + 1);
+                    self.say_recipient(at, recipient + 1, oracle);
                 } else if self.uses_chunks && oracle.submission(at).mail.is_of_lines() {
                     self.send_chunk(random, at, 0, oracle);
                 } else {
@@ -358,9 +359,8 @@ impl Client {
         self.next_message(random, oracle);
     }
 
-    fn say_recipient(&mut self, at: usize, recipient: usize) {
-        let path = mail::forward_path(at, recipient);
-        self.say(&format!("RCPT TO:<{path}>"), Awaited::Rcpt(at, recipient));
+    fn say_recipient(&mut self, at: usize, recipient: usize, oracle: &Oracle) {
+        self.say(&recipient_command(at, recipient, oracle), Awaited::Rcpt(at, recipient));
     }
 
     fn next_message(&mut self, random: &mut Random, oracle: &mut Oracle) {
@@ -374,7 +374,7 @@ impl Client {
         self.say(&command, Awaited::Mail(at));
         if self.kind == Kind::Pipelining {
             for recipient in 0..oracle.recipients(at) {
-                self.say_recipient(at, recipient);
+                self.say_recipient(at, recipient, oracle);
             }
             self.say("DATA", Awaited::Data(at));
         }
@@ -388,7 +388,8 @@ impl Client {
             "Received: from c{0}.example ([192.0.2.{0}])\r\n\tby relay.example with {protocol} id ",
             self.host
         );
-        oracle.submit(mail, recipients as usize, trace)
+        let has_dsn = self.is_extended && random.chance(self.habits.dsn);
+        oracle.submit(mail, recipients as usize, trace, has_dsn)
     }
 
     fn mail_command(&self, random: &mut Random, at: usize, oracle: &Oracle) -> String {
@@ -406,6 +407,9 @@ impl Client {
         // Many a device says nothing of it.
         if self.is_extended && mail.is_8bit && !at.is_multiple_of(3) {
             command += " BODY=8BITMIME";
+        }
+        if oracle.submission(at).has_dsn {
+            command += &dsn::of_mail(at);
         }
         command
     }
@@ -470,11 +474,17 @@ impl Client {
             let command = self.mail_command(random, at, oracle);
             self.say(&command, Awaited::Other);
             for recipient in 0..oracle.recipients(at) {
-                self.say(&format!("RCPT TO:<{}>", mail::forward_path(at, recipient)), Awaited::Other);
+                self.say(&recipient_command(at, recipient, oracle), Awaited::Other);
             }
             self.say("DATA", Awaited::Other);
             self.append_mail(at, oracle);
         }
         self.messages = 0;
     }
+}
+
+fn recipient_command(at: usize, recipient: usize, oracle: &Oracle) -> String {
+    let has_dsn = oracle.submission(at).has_dsn;
+    let parameters = if has_dsn { dsn::of_recipient(at, recipient) } else { String::new() };
+    format!("RCPT TO:<{}>{parameters}", mail::forward_path(at, recipient))
 }

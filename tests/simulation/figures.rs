@@ -14,8 +14,13 @@ pub(crate) struct Figures {
     pub(crate) delivered: u64,
     pub(crate) duplicates: u64,
     pub(crate) noticed: u64,
+    pub(crate) noticed_of_success: u64,
     pub(crate) refused: u64,
     pub(crate) removed: u64,
+    /// Of these, while a sender had them.
+    pub(crate) removed_on_way: u64,
+    /// And while the smarthost had taken them, its reply not yet read.
+    pub(crate) removed_behind_dot: u64,
     pub(crate) drained_steps: u64,
 }
 
@@ -30,8 +35,11 @@ impl Figures {
         self.delivered += other.delivered;
         self.duplicates += other.duplicates;
         self.noticed += other.noticed;
+        self.noticed_of_success += other.noticed_of_success;
         self.refused += other.refused;
         self.removed += other.removed;
+        self.removed_on_way += other.removed_on_way;
+        self.removed_behind_dot += other.removed_behind_dot;
         self.drained_steps += other.drained_steps;
     }
 }
@@ -42,9 +50,15 @@ impl fmt::Display for Figures {
         writeln!(f, "crashes {}, other faults {}", self.crashes, self.faults)?;
         writeln!(
             f,
-            "messages submitted {}, accepted {}, refused {}, removed {}, notices {}",
-            self.submitted, self.accepted, self.refused, self.removed, self.noticed
+            "messages submitted {}, accepted {}, refused {}",
+            self.submitted, self.accepted, self.refused
         )?;
+        writeln!(
+            f,
+            "removed {}, of them on their way {}, and taken without the relay's knowing {}",
+            self.removed, self.removed_on_way, self.removed_behind_dot
+        )?;
+        writeln!(f, "notices {}, recipients told of a success {}", self.noticed, self.noticed_of_success)?;
         write!(
             f,
             "recipients delivered {}, of them again, for a known reason, {}",

@@ -14,6 +14,7 @@ mod clock;
 #[path = "../disk/mod.rs"]
 mod disk;
 mod driver;
+mod dsn;
 mod figures;
 mod mail;
 mod net;

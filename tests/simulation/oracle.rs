@@ -4,13 +4,15 @@
 //! Its verdicts, each with the word that a failure prints first (others are PROTOCOL in `smarthosts.rs`,
 //! OUTPUT in `driver.rs`, and SLOTS, BLOCKS, BUSY, AGE, ASIDE, START in `world.rs`):
 //! - LOSS: a message answered 250 is gone, though a recipient has neither got it nor been refused.
-//! - SILENCE: a message is gone of which a recipient failed, and nobody was told.
+//! - SILENCE: a message is gone of which a recipient failed, or got it as was to be told, and nobody was told.
 //! - REVIVED: a message that was refused, or never ended, is delivered.
 //! - TWICE: a recipient gets a message again though nothing had happened that excuses it.
 //! - OCTETS: what came out is not what went in.
 //! - EAGER: a message that was refused for now is tried again too soon.
 //! - PATH: the wrong reverse-path or recipient, a mixture of messages, or a smuggled one.
-//! - NOTICE: a notice about somebody who did not fail, or of another form than RFC 3464's.
+//! - NOTICE: a notice about somebody who did not fail, that nobody asked for, or of another form than RFC
+//!   3464's.
+//! - NOTIFY: what a client asked to hear is not handed on as it came.
 //! - REPLY: a client was told what can't be.
 //! - REMOVED: a message comes out though its removal was confirmed.
 //! - LOGIN: a login is tried again too soon after it was refused.
@@ -47,6 +49,8 @@ pub(crate) enum Stage {
 
 #[derive(Clone, Debug, Default)]
 struct Delivery {
+    /// The smarthost offered DSN, and tells of it where it was asked to.
+    has_dsn: bool,
     /// The relay has read the smarthost's 250.
     is_told: bool,
     /// Something has happened since that may make the relay forget it.
@@ -60,6 +64,10 @@ struct Recipient {
     deliveries: Vec<Delivery>,
     /// The relay has read a 250 for it.
     may_be_delivered: bool,
+    /// One of these came from a smarthost without DSN.
+    may_be_relayed: bool,
+    /// One of these came from a smarthost with DSN.
+    may_be_handed_on: bool,
     /// The relay has read a 5yz for it.
     may_be_failed: bool,
     /// A smarthost has said "later" to it: it may fail when its time is over.
@@ -72,6 +80,8 @@ struct Recipient {
 #[derive(Debug)]
 pub(crate) struct Submission {
     pub(crate) mail: Mail,
+    /// It has the parameters of DSN that follow from its number.
+    pub(crate) has_dsn: bool,
     recipients: Vec<Recipient>,
     pub(crate) stage: Stage,
     /// What the client sent with EHLO or HELO, its address, and the protocol's word.
@@ -96,6 +106,15 @@ pub(crate) enum Told {
     LoginRefused(usize, Since),
 }
 
+/// The envelope of a message that a smarthost takes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Taken<'a> {
+    pub(crate) reverse_path: &'a str,
+    pub(crate) forward_paths: &'a [String],
+    /// The smarthost offered DSN.
+    pub(crate) has_dsn: bool,
+}
+
 /// What the spool says of itself.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Live {
@@ -112,6 +131,7 @@ pub(crate) struct Figures {
     pub(crate) delivered: u64,
     pub(crate) duplicates: u64,
     pub(crate) noticed: u64,
+    pub(crate) noticed_of_success: u64,
 }
 
 /// The oracle.
@@ -153,10 +173,11 @@ pub(crate) struct Oracle {
 
 impl Oracle {
     /// A client begins to hand a message over.
-    pub(crate) fn submit(&mut self, mail: Mail, recipients: usize, trace: String) -> usize {
+    pub(crate) fn submit(&mut self, mail: Mail, recipients: usize, trace: String, has_dsn: bool) -> usize {
         self.figures.submitted += 1;
         self.submissions.push(Submission {
             mail,
+            has_dsn,
             recipients: vec![Recipient::default(); recipients],
             stage: Stage::Open,
             trace,
@@ -232,13 +253,8 @@ impl Oracle {
 
     /// The smarthost takes a message, and says so if nothing comes between. `is_late`: the relay has given
     /// the connection up meanwhile, and may have sent the message again over another.
-    pub(crate) fn delivered(
-        &mut self,
-        reverse_path: &str,
-        forward_paths: &[String],
-        data: &[u8],
-        is_late: bool,
-    ) -> Told {
+    pub(crate) fn delivered(&mut self, taken: &Taken<'_>, data: &[u8], is_late: bool) -> Told {
+        let Taken { reverse_path, forward_paths, has_dsn } = *taken;
         let named: Vec<(usize, usize)> = forward_paths
             .iter()
             .map(|path| mail::named(path).unwrap_or_else(|| panic!("PATH: nobody sent to {path}")))
@@ -280,7 +296,7 @@ impl Oracle {
             self.figures.delivered += 1;
             self.figures.duplicates += u64::from(!r.deliveries.is_empty());
             told.push((at, recipient, r.deliveries.len()));
-            r.deliveries.push(Delivery::default());
+            r.deliveries.push(Delivery { has_dsn, ..Delivery::default() });
         }
         Told::Delivered(told)
     }
@@ -294,6 +310,9 @@ impl Oracle {
                     let r = &mut self.submissions[*at].recipients[*recipient];
                     r.may_be_delivered = true;
                     r.deliveries[*delivery].is_told = is_sure;
+                    let has_dsn = r.deliveries[*delivery].has_dsn;
+                    r.may_be_relayed |= !has_dsn;
+                    r.may_be_handed_on |= has_dsn;
                     if is_sure {
                         self.settling.push((*at, *recipient, *delivery, None));
                     }
@@ -371,7 +390,7 @@ impl Oracle {
         let submission = &self.submissions[at];
         let accepted = || submission.recipients.iter().filter(|r| r.is_accepted != Some(false));
         let undelivered = accepted().filter(|r| !r.may_be_delivered).count();
-        if undelivered == 0 {
+        if undelivered == 0 && !self.owes_success(at) {
             return false;
         }
         let is_unsettled = |r: &&Recipient| !r.may_be_delivered && !r.may_be_failed;

@@ -68,6 +68,7 @@ pub(crate) struct Smarthost {
     has_pipelining: bool,
     has_8bit: bool,
     has_chunking: bool,
+    has_dsn: bool,
     recipients_max: usize,
     /// It says what is no reply: the relay may overlook what comes behind it.
     is_babbling: bool,
@@ -81,6 +82,8 @@ pub(crate) struct Smarthost {
     last_at: Ms,
     reverse_path: Option<String>,
     declared: Option<u64>,
+    /// RET and ENVID of the transaction, as they stood behind MAIL.
+    dsn: String,
     /// MAIL said BODY=8BITMIME.
     is_8bit: bool,
     recipients: Vec<String>,
@@ -107,6 +110,7 @@ impl Smarthost {
             has_pipelining: !random.chance(habits.no_pipelining),
             has_8bit: !random.chance(habits.no_8bit),
             has_chunking: random.chance(habits.chunking),
+            has_dsn: random.chance(habits.dsn),
             recipients_max: limit as usize,
             is_babbling: false,
             ends_group: true,
@@ -117,6 +121,7 @@ impl Smarthost {
             last_at: now,
             reverse_path: None,
             declared: None,
+            dsn: String::new(),
             is_8bit: false,
             recipients: Vec::new(),
             on_way: VecDeque::new(),
@@ -190,6 +195,13 @@ impl Smarthost {
             return false;
         }
         true
+    }
+
+    /// True when it has taken the submission, and the relay doesn't know yet.
+    pub(crate) fn has_taken(&self, at: usize) -> bool {
+        let told = self.replies.iter().filter_map(|reply| reply.told.as_ref());
+        let mut told = told.chain(self.on_way.iter().map(|(_, told)| told));
+        told.any(|told| matches!(told, Told::Delivered(taken) if taken.iter().any(|(of, ..)| *of == at)))
     }
 
     /// Tells the oracle of what the relay has read; `taken` octets in all.
@@ -361,7 +373,8 @@ impl Smarthost {
             let eight_bit = if self.has_8bit { "250-8BITMIME\r\n" } else { "" };
             let chunking = if self.has_chunking { "250-CHUNKING\r\n" } else { "" };
             let secure = self.offer(random);
-            let more = format!("{secure}{pipelining}{eight_bit}{chunking}");
+            let dsn = if self.has_dsn { "250-DSN\r\n" } else { "" };
+            let more = format!("{secure}{pipelining}{eight_bit}{chunking}{dsn}");
             let hello = format!("250-smarthost.example\r\n{more}250 SIZE 0");
             self.say(random, now, &hello, None);
         } else if line == "STARTTLS" {
@@ -370,12 +383,14 @@ impl Smarthost {
             oracle.login_tried(self.contact.place, self.contact.since, now);
             self.auth(random, now, rest);
         } else if line.starts_with("HELO ") {
-            (self.has_pipelining, self.has_8bit, self.has_chunking) = (false, false, false);
+            (self.has_pipelining, self.has_8bit) = (false, false);
+            (self.has_chunking, self.has_dsn) = (false, false);
             self.say(random, now, "250 smarthost.example", None);
         } else if let Some(rest) = line.strip_prefix("MAIL FROM:<") {
             self.mail(random, now, rest, oracle);
         } else if let Some(path) = line.strip_prefix("RCPT TO:<") {
-            let path = path.strip_suffix('>').expect("PROTOCOL: RCPT with parameters");
+            let (path, parameters) = path.split_once('>').expect("PROTOCOL: RCPT without a path");
+            self.check_dsn(path, parameters, oracle);
             self.rcpt(random, now, path, oracle);
         } else if line == "DATA" {
             self.data(random, now, oracle);

@@ -109,6 +109,8 @@ pub(crate) struct Clients {
     pub(crate) bare: u32,
     /// Clients out of a thousand that send chunks.
     pub(crate) chunks: u32,
+    /// Messages out of a thousand with parameters of DSN.
+    pub(crate) dsn: u32,
 }
 
 /// What the smarthost does, in events out of a thousand.
@@ -142,6 +144,8 @@ pub(crate) struct Smarthosts {
     pub(crate) chunking: u32,
     /// BDAT commands out of a thousand that are refused as unknown.
     pub(crate) bad_chunks: u32,
+    /// Connections out of a thousand with DSN.
+    pub(crate) dsn: u32,
     /// Connections out of a thousand with a limit of recipients.
     pub(crate) recipient_limit: u32,
     /// Look-ups of its name that give no address.
@@ -221,20 +225,22 @@ impl Swarm {
             connections: random.pick(&[1, 2]),
             give_up_s: if random.chance(150) { 600 } else { 20 * 86_400 },
         };
-        // Drawn last, so that a seed keeps all that it drew before there were chunks.
+        // Drawn last, so that a seed keeps all that it drew before there was any of this.
         for smarthost in &mut swarm.smarthosts {
             smarthost.chunking = random.pick(&[0, 500, 1000]);
             smarthost.bad_chunks = if random.chance(200) { 300 } else { 0 };
+            smarthost.dsn = random.pick(&[0, 500, 1000]);
         }
+        swarm.clients.dsn = random.pick(&[0, 500, 1000]);
         if random.chance(40) {
-            swarm.is_about_logins(random);
+            swarm.make_about_logins(random);
         }
         swarm
     }
 
     /// Little goes wrong but logins, over several connections, while somebody has all tried and the secret
     /// changes.
-    fn is_about_logins(&mut self, random: &mut Random) {
+    fn make_about_logins(&mut self, random: &mut Random) {
         self.configured.auth = Some(random.pick(&["plain", "login", "xoauth2", "oauthbearer"]));
         self.configured.count = 1 + random.below(self.smarthosts.len().min(2));
         self.connections = 2;
@@ -358,6 +364,7 @@ impl Clients {
             recipients: random.pick(&[1, 2, 5, 5, 130]),
             bare: random.weight(400),
             chunks: random.pick(&[0, 200, 1000]),
+            dsn: 0,
         }
     }
 }
@@ -379,6 +386,7 @@ impl Smarthosts {
         no_8bit: 0,
         chunking: 0,
         bad_chunks: 0,
+        dsn: 0,
         recipient_limit: 0,
         names: 0,
         starttls: 0,
@@ -405,6 +413,7 @@ impl Smarthosts {
             no_8bit: if random.chance(100) { 300 } else { 0 },
             chunking: 0,
             bad_chunks: 0,
+            dsn: 0,
             recipient_limit: random.weight(600),
             names: random.weight(300),
             starttls: random.weight(200),

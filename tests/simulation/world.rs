@@ -232,6 +232,7 @@ impl World {
             delivered: of_oracle.delivered,
             duplicates: of_oracle.duplicates,
             noticed: of_oracle.noticed,
+            noticed_of_success: of_oracle.noticed_of_success,
             refused: of_oracle.refused,
             ..self.figures
         }
@@ -375,6 +376,7 @@ impl World {
         assert_eq!(self.driver.clients(), relay.clients(), "SLOTS: connections and sessions");
         assert!(balance.is_even() || self.oracle.is_weak, "BLOCKS: {balance:?}");
         assert!(balance.promised <= balance.free, "BLOCKS: promised what is not there: {balance:?}");
+        self.look_for_removed();
         let live = self.live();
         if !live.is_empty() && !spool.is_failing() {
             self.clock_note.turned(self.now);

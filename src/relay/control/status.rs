@@ -9,8 +9,11 @@ use crate::buffer::Buffer;
 use crate::limits::{BOARD, QUEUED_MESSAGES, SENDER_CONNECTIONS, STATIC_OCTETS};
 use crate::receiver::Client;
 use crate::relay::{Relay, Stage};
-use crate::spool::Device;
+use crate::spool::{Device, Unreadable};
 use crate::time::Now;
+
+/// Damaged messages that are named; more are counted.
+const DAMAGED_SHOWN_MAX: usize = 16;
 
 /// How far it is with the status.
 #[derive(Debug)]
@@ -22,6 +25,9 @@ pub(super) struct Status {
 #[derive(Clone, Copy, Debug)]
 enum Place {
     Spool,
+    /// A message that was set aside.
+    Damaged(usize),
+    Unreadable,
     Figures,
     Route(usize),
     Client(usize),
@@ -47,6 +53,16 @@ impl Status {
                     true => write_spool_as_json(now, outside, output, relay),
                     false => write_spool(now, outside, output, relay),
                 });
+                Place::Damaged(0)
+            }
+            Place::Damaged(at) => self.write_damaged(at, output, relay),
+            Place::Unreadable => {
+                let unreadable = relay.spool.unreadable();
+                if self.is_json {
+                    piece(output, |output| write_unreadable_as_json(unreadable, output));
+                } else if unreadable.count > 0 {
+                    piece(output, |output| write_unreadable(unreadable, output));
+                }
                 Place::Figures
             }
             Place::Figures => {
@@ -61,6 +77,32 @@ impl Status {
             Place::Over => return true,
         };
         false
+    }
+
+    fn write_damaged<D: Device>(&self, at: usize, output: &mut Buffer, relay: &Relay<D>) -> Place {
+        let mut rest = relay.spool.aside().skip(at);
+        let Some((id, block)) = rest.next().filter(|_| at < DAMAGED_SHOWN_MAX) else {
+            return Place::Unreadable;
+        };
+        let more = if at + 1 == DAMAGED_SHOWN_MAX { rest.count() } else { 0 };
+        piece(output, |output| match self.is_json {
+            true => {
+                let comma = if at == 0 { "" } else { "," };
+                write!(output, "{comma}{{\"id\":\"{id}\",\"block\":{block}}}")
+            }
+            false => {
+                write!(
+                    output,
+                    "    {id} in block {block} is damaged and never sent: see what is left of it by "
+                )?;
+                writeln!(output, "\"queue show {id}\", then \"queue remove {id}\"")?;
+                if more > 0 {
+                    writeln!(output, "    and {more} more: see \"queue\"")?;
+                }
+                Ok(())
+            }
+        });
+        Place::Damaged(at + 1)
     }
 
     fn write_route<D: Device>(&self, now: &Now, at: usize, output: &mut Buffer, relay: &Relay<D>) -> Place {
@@ -132,6 +174,32 @@ fn write_spool<D: Device>(
     Ok(())
 }
 
+fn write_unreadable(unreadable: &Unreadable, output: &mut Buffer) -> fmt::Result {
+    let is_one = unreadable.count == 1;
+    write!(
+        output,
+        "    {} block{} could not be read at the start",
+        unreadable.count,
+        if is_one { "" } else { "s" }
+    )?;
+    for (at, block) in unreadable.blocks.iter().enumerate() {
+        write!(output, "{} {block}", if at == 0 { ":" } else { "," })?;
+    }
+    if unreadable.count as usize > unreadable.blocks.len() {
+        write!(output, " and so on")?;
+    }
+    writeln!(output, "; not used until {} can be", if is_one { "it" } else { "they" })
+}
+
+/// Behind the last damaged message.
+fn write_unreadable_as_json(unreadable: &Unreadable, output: &mut Buffer) -> fmt::Result {
+    write!(output, "],\n\"unreadable_blocks\":{{\"count\":{},\"first\":[", unreadable.count)?;
+    for (at, block) in unreadable.blocks.iter().enumerate() {
+        write!(output, "{}{block}", if at == 0 { "" } else { "," })?;
+    }
+    output.write_str("]}")
+}
+
 fn write_spool_as_json<D: Device>(
     now: &Now,
     outside: &Outside,
@@ -146,7 +214,8 @@ fn write_spool_as_json<D: Device>(
     let path = Json(relay.config.spool.path.as_os_str().as_encoded_bytes());
     write!(output, "\"path\":{path},\"blocks\":{},\"free\":{},", spool.blocks(), spool.blocks_free())?;
     write!(output, "\"waiting\":{},\"damaged\":{},", relay.queue.len(), spool.aside_count())?;
-    write!(output, "\"volatile\":{},\"fails\":{}}}", outside.is_spool_volatile, spool.is_failing())
+    write!(output, "\"volatile\":{},\"fails\":{}}}", outside.is_spool_volatile, spool.is_failing())?;
+    output.write_str(",\n\"damaged_messages\":[")
 }
 
 fn write_figures<D: Device>(outside: &Outside, output: &mut Buffer, relay: &Relay<D>) -> fmt::Result {

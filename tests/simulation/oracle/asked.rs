@@ -70,6 +70,18 @@ impl Oracle {
         self.ids.contains_key(&id)
     }
 
+    /// The submission that the id was told of.
+    pub(crate) fn submission_of(&self, id: (u32, u32)) -> Option<usize> {
+        self.ids.get(&id).copied()
+    }
+
+    /// What the relay of this run was asked to remove, as far as nobody was told that it is gone.
+    pub(crate) fn removals_asked(&self, run: u32) -> impl Iterator<Item = (u32, u32)> {
+        let asked = self.removing.iter().map(|at| &self.submissions[*at]);
+        let asked = asked.filter(move |submission| submission.removal == Removal::Asked(run));
+        asked.filter_map(|submission| submission.id)
+    }
+
     /// The relay of this run was asked to remove a message.
     pub(crate) fn removal_asked(&mut self, id: (u32, u32), run: u32) {
         if let Some(at) = self.ids.get(&id) {

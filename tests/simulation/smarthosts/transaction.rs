@@ -3,9 +3,9 @@
 use super::{DATA, MAIL, MESSAGE, RCPT, Smarthost, State};
 use crate::disk::Random;
 use crate::net::Ms;
-use crate::oracle::{Oracle, Told};
+use crate::oracle::{Oracle, Taken, Told};
 use crate::swarm::Draw;
-use crate::{mail, trace};
+use crate::{dsn, mail, trace};
 
 impl Smarthost {
     pub(super) fn mail(&mut self, random: &mut Random, now: Ms, rest: &str, oracle: &mut Oracle) {
@@ -13,10 +13,12 @@ impl Smarthost {
         assert!(self.is_logged_in, "PROTOCOL: MAIL without the login");
         let (path, parameters) = rest.split_once('>').expect("PROTOCOL: MAIL without a path");
         let (mut declared, mut is_8bit) = (None, false);
+        self.dsn.clear();
         for parameter in parameters.split_ascii_whitespace() {
             match parameter.split_once('=') {
                 Some(("SIZE", octets)) => declared = Some(octets.parse().expect("PROTOCOL: SIZE")),
                 Some(("BODY", "8BITMIME")) => is_8bit = true,
+                Some(("RET" | "ENVID", _)) => self.dsn += &format!(" {parameter}"),
                 _ => panic!("PROTOCOL: MAIL with {parameter}"),
             }
         }
@@ -38,6 +40,15 @@ impl Smarthost {
         self.reverse_path = Some(path.to_owned());
         (self.declared, self.is_8bit) = (declared, is_8bit);
         self.say(random, now, "250 2.1.0 ok", None);
+    }
+
+    /// What the client asked to hear is handed on, to a smarthost that offers DSN.
+    pub(super) fn check_dsn(&self, path: &str, parameters: &str, oracle: &Oracle) {
+        let named = mail::named(path).filter(|(at, _)| self.has_dsn && oracle.submission(*at).has_dsn);
+        let asked = named.map(|(at, recipient)| (dsn::of_mail(at), dsn::of_recipient(at, recipient)));
+        let (of_mail, of_recipient) = asked.unwrap_or_default();
+        assert_eq!(parameters, of_recipient, "NOTIFY: behind RCPT to {path}");
+        assert!(self.dsn == of_mail || self.reverse_path.is_none(), "NOTIFY: {:?} behind MAIL", self.dsn);
     }
 
     pub(super) fn rcpt(&mut self, random: &mut Random, now: Ms, path: &str, oracle: &mut Oracle) {
@@ -213,7 +224,14 @@ impl Smarthost {
                 oracle.noticed(at, data, now, self.is_given_up);
                 None
             }
-            None => Some(oracle.delivered(&reverse_path, &self.recipients, data, self.is_given_up)),
+            None => {
+                let envelope = Taken {
+                    reverse_path: &reverse_path,
+                    forward_paths: &self.recipients,
+                    has_dsn: self.has_dsn,
+                };
+                Some(oracle.delivered(&envelope, data, self.is_given_up))
+            }
         };
         trace!("smarthost: takes {told:?}");
         self.reset();

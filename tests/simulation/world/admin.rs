@@ -1,9 +1,11 @@
 //! The administrator: sets the clock, changes the secret, has mail tried now, and removes some.
 
+use postern::queue::Standing;
 use postern::relay::{Removal, Retrial};
-use postern::spool::MessageId;
+use postern::spool::{MessageId, MessageIndex};
 
 use super::{RELEASED_UNIX_S, World};
+use crate::smarthosts::Smarthost;
 use crate::swarm::Draw;
 use crate::trace;
 
@@ -66,6 +68,10 @@ impl World {
         match removal {
             Removal::Removed | Removal::OnItsWay => {
                 self.figures.removed += 1;
+                self.figures.removed_on_way += u64::from(removal == Removal::OnItsWay);
+                let at = self.oracle.submission_of((id.epoch, id.counter));
+                let has_it = |smarthost: &Smarthost| at.is_some_and(|at| smarthost.has_taken(at));
+                self.figures.removed_behind_dot += u64::from(self.smarthosts.iter().any(has_it));
                 self.oracle.removal_asked((id.epoch, id.counter), self.run);
             }
             Removal::Refused => assert!(relay.spool().is_failing(), "REMOVED: refused for no reason"),
@@ -73,11 +79,32 @@ impl World {
         }
     }
 
-    /// One of the messages that the oracle knows by their ids.
+    /// One of the messages that the oracle knows by their ids; half the time one that is on its way.
     fn any_message(&mut self) -> Option<MessageId> {
-        let spool = self.relay.as_ref()?.spool();
-        let mut ids: Vec<MessageId> = spool.messages().map(|message| spool.facts(message).id).collect();
-        ids.retain(|id| self.oracle.knows((id.epoch, id.counter)));
+        let relay = self.relay.as_ref()?;
+        let spool = relay.spool();
+        let known = |message: &MessageIndex| {
+            let MessageId { epoch, counter } = spool.facts(*message).id;
+            self.oracle.knows((epoch, counter))
+        };
+        let mut messages: Vec<MessageIndex> = spool.messages().filter(known).collect();
+        let is_on_its_way =
+            |message: &MessageIndex| matches!(relay.standing(*message), Standing::Taken { .. });
+        if self.random.chance(500) && messages.iter().any(is_on_its_way) {
+            messages.retain(is_on_its_way);
+        }
+        let ids: Vec<MessageId> = messages.into_iter().map(|message| spool.facts(message).id).collect();
         if ids.is_empty() { None } else { Some(self.random.pick(&ids)) }
+    }
+
+    /// What was to be removed is never tried anew: it is gone as soon as the attempt is over that had it.
+    pub(super) fn look_for_removed(&self) {
+        let Some(relay) = &self.relay else { return };
+        for (epoch, counter) in self.oracle.removals_asked(self.run) {
+            for listed in relay.spool().find(MessageId { epoch, counter }).filter(|listed| !listed.is_aside) {
+                let standing = relay.standing(listed.message);
+                assert!(matches!(standing, Standing::Taken { .. }), "REMOVED: {} is {standing:?}", listed.id);
+            }
+        }
     }
 }
