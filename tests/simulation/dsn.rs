@@ -22,7 +22,7 @@ pub(crate) fn wants_success(id: usize, at: usize) -> bool {
 /// What stands behind MAIL.
 pub(crate) fn of_mail(id: usize) -> String {
     let ret = ["", " RET=HDRS", " RET=FULL"][id % 3];
-    let envid = if id % 2 == 0 { format!(" ENVID=e+2B{id}") } else { String::new() };
+    let envid = if id.is_multiple_of(2) { format!(" ENVID=e+2B{id}") } else { String::new() };
     format!("{ret}{envid}")
 }
 
@@ -30,16 +30,17 @@ pub(crate) fn of_mail(id: usize) -> String {
 pub(crate) fn of_recipient(id: usize, at: usize) -> String {
     let notify = Some(notify(id, at)).filter(|notify| !notify.is_empty());
     let notify = notify.map_or_else(String::new, |notify| format!(" NOTIFY={notify}"));
-    let orcpt = if at % 2 == 0 { format!(" ORCPT=rfc822;r+2B{at}@orig.example") } else { String::new() };
+    let orcpt =
+        if at.is_multiple_of(2) { format!(" ORCPT=rfc822;r+2B{at}@orig.example") } else { String::new() };
     format!("{notify}{orcpt}")
 }
 
 /// The line of a notice that ENVID asks for.
 pub(crate) fn envelope_line(id: usize) -> Option<String> {
-    (id % 2 == 0).then(|| format!("Original-Envelope-Id: e+{id}"))
+    (id.is_multiple_of(2)).then(|| format!("Original-Envelope-Id: e+{id}"))
 }
 
 /// The line of a notice that ORCPT asks for.
 pub(crate) fn recipient_line(at: usize) -> Option<String> {
-    (at % 2 == 0).then(|| format!("Original-Recipient: rfc822; r+{at}@orig.example"))
+    (at.is_multiple_of(2)).then(|| format!("Original-Recipient: rfc822; r+{at}@orig.example"))
 }
