@@ -4,7 +4,8 @@
 //! Its verdicts, each with the word that a failure prints first (others are PROTOCOL in `smarthosts.rs`,
 //! OUTPUT in `driver.rs`, and SLOTS, BLOCKS, BUSY, AGE, ASIDE, START in `world.rs`):
 //! - LOSS: a message answered 250 is gone, though a recipient has neither got it nor been refused.
-//! - SILENCE: a message is gone of which a recipient failed, or got it as was to be told, and nobody was told.
+//! - SILENCE: a message is gone of which a recipient failed, or got it as was to be told, and nobody was
+//!   told.
 //! - REVIVED: a message that was refused, or never ended, is delivered.
 //! - TWICE: a recipient gets a message again though nothing had happened that excuses it.
 //! - OCTETS: what came out is not what went in.
