@@ -1,7 +1,9 @@
 //! The real program: what its applets print, and the exit code and the one line with which they end.
 
+use std::fs::Permissions;
 use std::io::{BufRead, BufReader, Read};
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -145,6 +147,42 @@ fn a_file_that_is_no_configuration_ends_with_one_line_and_78() {
     assert_eq!(check(&[b'#'; 65_537]), (78, String::new(), expected));
     let good = configuration("127.0.0.1:0", &folder.join("spool"), "");
     assert_eq!(check(good.as_bytes()), (0, "ok\n".to_owned(), String::new()));
+    assert!(!folder.join("spool").exists(), "a check changes nothing");
+}
+
+/// SEC-file-a: a check finds what a start would refuse in the certificate that clients are shown.
+#[test]
+fn a_check_reads_the_certificate_of_listeners() {
+    let folder = folder("listener-certificate");
+    let (certificate, key) = (folder.join("own.pem"), folder.join("own.key"));
+    let table = format!("[listener_tls]\ncertificate = {certificate:?}\nkey = {key:?}");
+    let path = folder.join("postern.toml");
+    let text = configuration("127.0.0.1:0", &folder.join("spool"), &table);
+    let listener = r#"{ address = "127.0.0.1:0", tls = "starttls" }"#;
+    std::fs::write(&path, text.replace(r#""127.0.0.1:0""#, listener)).unwrap();
+    let check = || run(&["check", "--offline", "--config", path.to_str().unwrap()]);
+    let refusal = |key: &str, file: &Path, what: &str| {
+        let line = format!("postern: {}: listener_tls.{key}: {}: {what}\n", path.display(), file.display());
+        (78, String::new(), line)
+    };
+    let pair = |name: &str, end: &str| {
+        std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/tls/{name}.{end}"))).unwrap()
+    };
+    let write_key = |octets: &[u8], mode: u32| {
+        std::fs::write(&key, octets).unwrap();
+        std::fs::set_permissions(&key, Permissions::from_mode(mode)).unwrap();
+    };
+    assert_eq!(check(), refusal("certificate", &certificate, "does not exist"));
+    std::fs::write(&certificate, pair("ec", "pem")).unwrap();
+    assert_eq!(check(), refusal("key", &key, "does not exist"));
+    write_key(&pair("rsa", "key"), 0o600);
+    assert_eq!(check(), refusal("key", &key, "is not the key of the certificate"));
+    write_key(&pair("ec", "key"), 0o644);
+    assert_eq!(check(), refusal("key", &key, "may be read by others; set its mode to 0600 or 0640"));
+    write_key(&pair("ec", "key"), 0o640);
+    assert_eq!(check(), (0, "ok\n".to_owned(), String::new()));
+    std::fs::write(&certificate, "no certificate\n").unwrap();
+    assert_eq!(check(), refusal("certificate", &certificate, "has no certificate in PEM"));
     assert!(!folder.join("spool").exists(), "a check changes nothing");
 }
 

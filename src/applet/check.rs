@@ -4,24 +4,23 @@
 //! The steps are the relay's own, so that what works here works there. The first step that fails ends the way
 //! to that smarthost, with what to do about it, and names the exit code.
 
+mod certificate;
+
 use std::ffi::OsStr;
 use std::net::{IpAddr, TcpStream};
 use std::path::{Path, PathBuf};
 
-use base64ct::{Base64, Encoding as _};
-
+use self::certificate::{base64, presented};
 use super::advice::{self, Failed};
 use super::{Failure, configuration, print};
 use crate::config::{Config, Smarthost};
+use crate::net::clock;
 use crate::net::probe::{self, Event, Probe};
-use crate::net::{Presented, clock};
 use crate::sender::{Fault, LoginFault};
 use crate::smtp::date::Date;
 use crate::smtp::path::{ForwardPath, Utf8};
 
 const DAY_S: i64 = 24 * 60 * 60;
-/// A certificate that ends sooner is worth a word.
-const DAYS_FEW: i64 = 14;
 
 /// What to check.
 #[derive(Debug, PartialEq, Eq)]
@@ -94,10 +93,22 @@ impl Check {
     /// Checks, and prints what it finds.
     pub(super) fn run(&self) -> Result<(), Failure> {
         let config = configuration(&self.config)?;
+        let listener = certificate::of_listeners(&config).map_err(|error| Failure {
+            code: error.exit_code(),
+            line: format!("{}: {error}", self.config.display()),
+        })?;
         if self.is_offline {
+            if let Some((is_good, text)) = &listener
+                && !is_good
+            {
+                print(&format!("note: {text}\n"))?;
+            }
             return print("ok\n");
         }
         say("ok", "configuration", &self.config.display().to_string())?;
+        if let Some((is_good, text)) = listener {
+            say(if is_good { "ok" } else { "note" }, "listener", &text)?;
+        }
         let mut first_failed = None;
         let mut keep = |ended: Result<(), Stop>| match ended {
             Ok(()) => Ok(()),
@@ -447,8 +458,8 @@ impl Told {
                 self.awaited = Awaited::Login;
             }
             Event::Said(_) => {}
-            Event::Secured(presented) => {
-                say("ok", "tls", &certificate(presented))?;
+            Event::Secured(certificate) => {
+                say("ok", "tls", &presented(certificate))?;
                 self.awaited = if self.has_greeted { Awaited::Hello } else { Awaited::Greeting };
                 self.reply.clear();
             }
@@ -473,20 +484,6 @@ impl Told {
             None => say("ok", "login", "none is configured"),
         }
     }
-}
-
-fn certificate(presented: &Presented) -> String {
-    let pin = base64(&presented.pin);
-    let Some(not_after) = presented.not_after_unix_s else { return format!("pin {pin}") };
-    let now = i64::try_from(clock::now().wall.unix_s).unwrap_or(i64::MAX);
-    let days = (not_after - now) / DAY_S;
-    let few = if days < DAYS_FEW { ", which is soon" } else { "" };
-    format!("the certificate is valid for {days} days{few}; pin {pin}")
-}
-
-fn base64(pin: &[u8; 32]) -> String {
-    let mut octets = [0; 44];
-    Base64::encode(pin, &mut octets).expect("32 octets are 44 in base64").to_owned()
 }
 
 /// True for addresses of one's own network.

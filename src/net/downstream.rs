@@ -31,6 +31,22 @@ struct Tls {
 /// What is wrong, with which key of the configuration.
 type Fault = (&'static str, KeyPairFault);
 
+/// The certificate that clients are shown.
+#[derive(Clone, Copy, Debug)]
+pub struct Shown {
+    /// The last second of its validity, since 1970; none: it can't be told.
+    pub not_after_unix_s: Option<i64>,
+}
+
+/// Reads the certificate that `config` has for its listeners, and its key, as a start does.
+///
+/// # Errors
+/// They can't be used.
+pub fn shown(config: &Config) -> Result<Option<Shown>, StartError> {
+    let tls = Downstream::new(config)?.tls;
+    Ok(tls.map(|tls| Shown { not_after_unix_s: tls.server.not_after() }))
+}
+
 impl Downstream {
     /// By the configuration.
     ///

@@ -34,6 +34,7 @@ use crate::config::Listen;
 use crate::sender::SecretFault;
 use crate::spool::OpenError;
 
+pub use downstream::{Shown, shown};
 pub use event_loop::{EventLoop, Running};
 pub use tls::{KeyPairFault, Presented, TrustError};
 

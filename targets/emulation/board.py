@@ -16,6 +16,8 @@ HERE = pathlib.Path(__file__).parent
 MODULES = "crc32c_generic ext4 virtio_mmio virtio_blk virtio_net".split()
 DRIVE_OCTETS = 48 * 1024 * 1024
 BOOT_SECONDS_MAX = 180
+# SIGKILL to the relay; init starts no other one while the file is there.
+STOP = "touch /tmp/stopped; kill -9 $(pidof postern); while pidof postern; do sleep 0.1; done"
 CONFIG = """\
 hostname = "board.test.example"
 listen = ["0.0.0.0:25"]
@@ -73,7 +75,7 @@ def archive(files):
 class Board:
     """One machine: its drive and its port stay, its power comes and goes."""
 
-    def __init__(self, world, options, sink_port, *, config=CONFIG, files=(), modules=(), variables=""):
+    def __init__(self, world, options, sink_port, *, config=CONFIG, files=(), modules=(), variables="", memory="64M"):
         """`modules` are put there and not loaded, behind what they need; `variables` are init's environment."""
         self.folder = world.folder
         self.port = free_port()
@@ -82,7 +84,7 @@ class Board:
         found = {path.stem: path for path in root.glob("lib/modules/*/kernel/**/*.ko")}
         loaded = with_needed(found, MODULES)
         more = [name for name in with_needed(found, modules) if name not in loaded]
-        self.variables = variables
+        self.variables, self.memory = variables, memory
         files = [
             ("bin/busybox", (root / "bin/busybox").read_bytes(), 0o755),
             ("init", (HERE / "init").read_bytes(), 0o755),
@@ -114,7 +116,7 @@ class Board:
                 f"file.driver=file,file.filename={self.drive},log.driver=file,log.filename={self.log}"
             )
         command = [
-            "qemu-system-arm", "-M", "virt,highmem=off", "-cpu", "cortex-a7", "-m", "64M", "-nodefaults",
+            "qemu-system-arm", "-M", "virt,highmem=off", "-cpu", "cortex-a7", "-m", self.memory, "-nodefaults",
             "-display", "none", "-serial", "stdio", "-no-reboot",
             "-kernel", str(self.kernel), "-initrd", str(self.initramfs), "-append", f"console=ttyAMA0 quiet panic=-1 {self.variables}",
             "-blockdev", drive, "-device", "virtio-blk-device,drive=drive",
@@ -163,7 +165,7 @@ class Board:
 
     def restart_relay(self):
         """SIGKILL, and the next one when it greets."""
-        self.do("touch /tmp/stopped; kill -9 $(pidof postern); while pidof postern; do sleep 0.1; done")
+        self.do(STOP)
         self.do("rm /tmp/stopped")
         self.wait_for_greeting()
 

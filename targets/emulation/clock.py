@@ -1,4 +1,6 @@
-"""The wall clock jumps while mail waits, before and after restarts: nothing expires or bounces, the dates that we add are right."""
+"""The wall clock jumps while mail waits, before and after restarts: nothing expires or bounces (C-4.5.4.1-g), and the dates that
+we add are right.
+"""
 
 import calendar
 import email.utils

@@ -18,6 +18,7 @@ sys.path.insert(0, str(HERE.parent.parent / "tests" / "interop"))
 
 import checks  # noqa: E402
 import clock  # noqa: E402
+import flash  # noqa: E402
 import kill  # noqa: E402
 import load  # noqa: E402
 import mail  # noqa: E402
@@ -283,11 +284,12 @@ def main():
     arguments.add_argument("--cuts", type=int, default=0)
     arguments.add_argument("--replays", type=int, default=0)
     arguments.add_argument("--clock", action="store_true")
+    arguments.add_argument("--flash-cuts", type=int, default=0)
     arguments.add_argument("--seed", type=int, default=1)
     options = arguments.parse_args()
     os.environ.setdefault("POSTERN", str(options.host_binary))
     options.kills, options.soak_seconds = 0, 0
-    chosen = clock.clock if options.clock else replays if options.replays else cuts if options.cuts else relays
+    chosen = flash.flash if options.flash_cuts else clock.clock if options.clock else replays if options.replays else cuts if options.cuts else relays
     world = checks.World(pathlib.Path("target/emulate").absolute() / chosen.__name__, options)
     start = time.monotonic()
     try:

@@ -271,6 +271,37 @@ def session(world):
     return f"setup, check, serve and the first alert in {seconds:.1f} s; recorded in {recorded.name}"
 
 
+@check("checkup.listener", 60)
+def listener(world):
+    """The certificate that clients are shown: one that has expired, or soon will, is told; one that doesn't do is refused."""
+    authority = Authority(world)
+    server = Secure(world, authority.issue("good"), logins={USER: PASSWORD})
+    ca = str(authority.certificate)
+    key = f"listener_tls.certificate: {authority.folder}"
+    # Days are whole ones, counted down.
+    for name, last_day, told in (
+        ("fine", 100, ()),
+        ("soon", 10, (f"{key}/soon.pem: is valid for 9 days, which is soon", f"{key}/soon.pem: is valid for 10 days, which is soon")),
+        ("expired", -2, (f"{key}/expired.pem: has expired 2 days ago", f"{key}/expired.pem: has expired 3 days ago")),
+    ):
+        certificate, secret = authority.issue(name, last_day=last_day)
+        tables = f'listen = [{{ address = "127.0.0.1:0", tls = "starttls" }}]\n[listener_tls]\ncertificate = "{certificate}"\nkey = "{secret}"\n'
+        code, printed, stderr = checkup(world, name, server.port, top=tables, ca_file=ca)
+        step = next((line for line in printed.splitlines() if line.split()[2] == "listener"), "none")
+        expect((code, stderr) == (0, "") and step.split()[1] == ("note" if told else "ok"), f"{name}: {code} {step}")
+        expect(not told or step.split(maxsplit=3)[3] in told, f"{name}: {step}")
+        config = world.folder / name / "postern.toml"
+        done = subprocess.run(
+            [world.binary, "check", "--offline", "--config", config], capture_output=True, text=True, timeout=60
+        )
+        notes = [f"note: {line}\nok\n" for line in told] or ["ok\n"]
+        expect((done.returncode, done.stderr) == (0, "") and done.stdout in notes, f"{name}: {done}")
+    secret.chmod(0o644)
+    code, printed, stderr = checkup(world, "exposed", server.port, top=tables, ca_file=ca)
+    expect((code, printed) == (78, "") and "may be read by others" in stderr, f"exposed: {code} {printed}{stderr}")
+    return "good, soon to expire, expired, exposed"
+
+
 @check("checkup.token", 60)
 def access_token(world):
     """With a login by access tokens, one is asked for as the relay would; a refusal is told in the endpoint's words."""

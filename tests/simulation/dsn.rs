@@ -37,10 +37,10 @@ pub(crate) fn of_recipient(id: usize, at: usize) -> String {
 
 /// The line of a notice that ENVID asks for.
 pub(crate) fn envelope_line(id: usize) -> Option<String> {
-    (id.is_multiple_of(2)).then(|| format!("Original-Envelope-Id: e+{id}"))
+    id.is_multiple_of(2).then(|| format!("Original-Envelope-Id: e+{id}"))
 }
 
 /// The line of a notice that ORCPT asks for.
 pub(crate) fn recipient_line(at: usize) -> Option<String> {
-    (at.is_multiple_of(2)).then(|| format!("Original-Recipient: rfc822; r+{at}@orig.example"))
+    at.is_multiple_of(2).then(|| format!("Original-Recipient: rfc822; r+{at}@orig.example"))
 }

@@ -97,6 +97,11 @@ impl Server {
         Ok(Self { config: Arc::new(config), not_after })
     }
 
+    /// The last second of the certificate's validity, since 1970.
+    pub(in crate::net) fn not_after(&self) -> Option<i64> {
+        self.not_after
+    }
+
     /// True when the certificate has expired at `unix_s`.
     pub(in crate::net) fn has_expired(&self, unix_s: u64) -> bool {
         self.not_after.is_some_and(|not_after| i64::try_from(unix_s).is_ok_and(|now| now > not_after))
