@@ -117,6 +117,9 @@ fn no_reply_at_all_at_each_step() {
             expect_fault(&mut rig, steps, Fault::Protocol);
         }
     }
+    let mut rig = after(7, 3);
+    rig.play(&format!("S: 250 go on\n{}", end(7)));
+    expect_fault(&mut rig, 7, Fault::Protocol);
 }
 
 /// C-4.5.3.2-a, C-4.5.3.2-b: each wait has its own end, none shorter than RFC 5321 4.5.3.2 has it.
