@@ -94,6 +94,13 @@ pub(crate) struct Submission {
     is_notice_refused: bool,
 }
 
+impl Submission {
+    /// True when it comes from a user of this machine.
+    fn is_local(&self) -> bool {
+        self.trace.contains("(uid ")
+    }
+}
+
 /// What the smarthost's reply says once the relay has read it.
 #[derive(Clone, Debug)]
 pub(crate) enum Told {
@@ -278,6 +285,8 @@ impl Oracle {
         assert!(submission.id.is_none_or(|known| known == id), "OCTETS: another id (submission {at})");
         submission.id = Some(id);
         assert_eq!(*self.ids.entry(id).or_insert(at), at, "PATH: the id {id:x?} was used before");
+        let submitted = submission.is_local().then(|| rewriting::without_added(rest, self.header_from));
+        let rest = submitted.as_deref().unwrap_or(rest);
         let from = self.header_from.map(|address| rewriting::without_from(rest, address, &own));
         let rest = from.as_deref().unwrap_or(rest);
         assert!(
