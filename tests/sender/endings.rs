@@ -371,8 +371,8 @@ fn endless_replies() {
     assert_eq!(rig.result(), "Timeout ww");
 }
 
-/// C-4.2-d (and the rule that no octet from the network makes us panic): rubbish of any kind, at each step,
-/// in any pieces, leaves the message where it was or with results that the rubbish spelled out.
+/// C-4.2-d, SEC-cli-a (and the rule that no octet from the network makes us panic): rubbish of any kind, at
+/// each step, in any pieces, leaves the message where it was or with results that the rubbish spelled out.
 #[test]
 fn rubbish_never_breaks_the_session() {
     let words: [&[u8]; 14] = [
