@@ -2,7 +2,8 @@
 //! into the relay but through what the spool says of itself.
 //!
 //! Its verdicts, each with the word that a failure prints first (others are PROTOCOL in `smarthosts.rs`,
-//! OUTPUT in `driver.rs`, and SLOTS, BLOCKS, BUSY, AGE, ASIDE, START in `world.rs`):
+//! OUTPUT in `driver.rs`, NETWORK in `world/admin.rs`, and SLOTS, BLOCKS, BUSY, AGE, ASIDE, START in
+//! `world.rs`):
 //! - LOSS: a message answered 250 is gone, though a recipient has neither got it nor been refused.
 //! - SILENCE: a message is gone of which a recipient failed, or got it as was to be told, and nobody was
 //!   told.
