@@ -113,6 +113,8 @@ pub(crate) struct Clients {
     pub(crate) chunks: u32,
     /// Messages out of a thousand with parameters of DSN.
     pub(crate) dsn: u32,
+    /// Clients out of a thousand that are users of this machine, and come by the submission socket.
+    pub(crate) local: u32,
 }
 
 /// What the smarthost does, in events out of a thousand.
@@ -234,6 +236,7 @@ impl Swarm {
             smarthost.dsn = random.pick(&[0, 500, 1000]);
         }
         swarm.clients.dsn = random.pick(&[0, 500, 1000]);
+        swarm.clients.local = random.pick(&[0, 200, 1000]);
         swarm.faults.network_changes = if is_calm { 0 } else { random.weight(40) };
         if random.chance(40) {
             swarm.make_about_logins(random);
@@ -370,6 +373,7 @@ impl Clients {
             bare: random.weight(400),
             chunks: random.pick(&[0, 200, 1000]),
             dsn: 0,
+            local: 0,
         }
     }
 }
