@@ -412,11 +412,12 @@ fn a_notice_that_breaks_the_route_holds_nobody_up() {
     world.expect_empty();
 }
 
-/// B-4.2.5-a, B-3464-d: mail whose time is over is told of, with the last reason.
+/// B-4.2.5-a, B-3464-d: mail whose time is over is told of, with the last reason. B-5321-a: that it waits is
+/// told to nobody, asked for or not.
 #[test]
 fn expiry() {
     let mut world = World::new(refusing(&[("RCPT TO:<a@x", "451 4.3.0 mailbox busy")]));
-    world.alert("<ups@example.com>", &["<a@x.example>"]);
+    world.alert("<ups@example.com>", &["<a@x.example> NOTIFY=FAILURE,DELAY"]);
     world.pass(Duration::from_min(23 * 60));
     assert!(world.arrived.is_empty());
     world.pass(Duration::from_min(4 * 60));
@@ -687,7 +688,7 @@ fn a_full_spool_still_tells() {
     world.expect_empty();
 }
 
-/// B-6.2-a: bad mail makes a bounded number of notices an hour; nothing of it stays.
+/// B-6.2-a, SEC-back-a: bad mail makes a bounded number of notices an hour; nothing of it stays.
 #[test]
 fn notices_are_bounded() {
     let mut world = World::new(refusing(REFUSED));

@@ -453,7 +453,7 @@ fn a_cut_or_other_file_is_told_apart() {
     assert!(matches!(open(&folder.0.join("no/folder")), Err(OpenError::Io(_))));
     let link = folder.0.join("link");
     std::os::unix::fs::symlink(&path, &link).unwrap();
-    assert!(open(&link).is_err(), "a link is not followed");
+    assert!(open(&link).is_err(), "SEC-path-a: a link is not followed");
 }
 
 #[test]

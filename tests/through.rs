@@ -216,7 +216,7 @@ fn hidden_clients() {
     assert!(!heard.contains("secret.lan") && !heard.contains("192.0.2.7"), "{heard}");
 }
 
-/// SEC-smug-b, SEC-smug-a: what was no end of mail data for us is none for the smarthost.
+/// SEC-smug-b, SEC-smug-a, C-2.3.8-b: what was no end of mail data for us is none for the smarthost.
 #[test]
 fn nothing_leaves_that_another_server_could_take_for_an_end() {
     for inner in ["\n.\n", "\n.\r\n", "\r\n.\n", "\r\n\0.\r\n", "\n.\nMAIL FROM:<x@y>\n"] {

@@ -280,7 +280,7 @@ mod tests {
         assert_eq!(read, Ok(expected));
     }
 
-    /// C-4.2-d: 1yz, 6yz and above, no code, and a code that changes within a reply.
+    /// C-4.2-d, SEC-cli-a: 1yz, 6yz and above, no code, and a code that changes within a reply.
     #[test]
     fn what_is_no_reply_is_malformed() {
         for octets in [

@@ -216,6 +216,7 @@ mod tests {
         assert_eq!((field.to_string().as_str(), field.octets()), (told, told.len()));
     }
 
+    /// HDR-b.
     #[test]
     fn long_names_are_folded_and_fit() {
         let name = format!("{0}.{0}.{0}.{0}", "d".repeat(63));

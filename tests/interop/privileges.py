@@ -94,7 +94,7 @@ def is_hardened(relay, said):
 
 @check("privileges.run_as", 90)
 def run_as(world):
-    """By numbers and by name, on a port below 1024: relays, is nobody else, and comes back after a kill."""
+    """SEC-drop-a: by numbers and by name, on a port below 1024: relays, is nobody else, comes back after a kill."""
     if os.geteuid() != 0:
         return "not checked: needs root"
     sink = Sink(world, free_port()).start()

@@ -92,7 +92,7 @@ def expect_nothing_in_plain(server):
 
 @check("tls.trusted", 60)
 def trusted(world):
-    """STARTTLS and implicit TLS with the own authority, by name and by address; SNI, versions, resumption."""
+    """TLS-c-e: STARTTLS and implicit TLS with the own authority, by name and by address; SNI, versions."""
     authority = Authority(world)
     certificate = authority.issue("good")
     figures = []
@@ -119,7 +119,7 @@ def trusted(world):
 
 @check("tls.certificates", 120)
 def certificates(world):
-    """Each bad certificate is a fault with its reason, and not an octet of mail or secret behind it."""
+    """TLS-c-c: each bad certificate is a fault with its reason, and not an octet of mail or secret behind it."""
     authority, stranger = Authority(world), Authority(world, "stranger")
     good = authority.issue("good")
     own, leaf = self_signed(world), self_signed(world, "own-leaf", is_authority=False)
@@ -194,7 +194,7 @@ def certificates(world):
 
 @check("tls.versions", 60)
 def versions(world):
-    """TLS 1.2 and 1.3 and nothing older (RFC 8996); a second connection resumes the first one's session."""
+    """TLS-c-e: 1.2 and 1.3 and nothing older (RFC 8996); a second connection resumes the first one's session."""
     authority = Authority(world)
     certificate = authority.issue("good")
     Version = ssl.TLSVersion

@@ -137,6 +137,26 @@ fn a_name_that_leads_nowhere_is_asked_for_anew() {
     }
 }
 
+/// Who answers at its address may be another one: the name, or with another network all of them, is asked for
+/// again, and no other name is.
+#[test]
+fn a_name_is_asked_for_anew_when_it_may_lead_elsewhere() {
+    let (_listener, port) = listener();
+    let server = Server::answering(&records(&[9]));
+    let mut world = World::new(&server);
+    world.reached(HOST, port);
+    assert_eq!(server.asked(), 2);
+    world.dials.forget_name("other.example.com");
+    world.reached(HOST, port);
+    assert_eq!(server.asked(), 2);
+    world.dials.forget_name("SMTP.example.com");
+    world.reached(HOST, port);
+    assert_eq!(server.asked(), 4);
+    world.dials.forget_names();
+    world.reached(HOST, port);
+    assert_eq!(server.asked(), 6);
+}
+
 #[test]
 fn what_can_not_be_resolved_is_said() {
     let mut world = World::new(&silent());

@@ -515,6 +515,59 @@ fn unsendable() {
     }
 }
 
+/// C-4.5.3.1-a: a path has 256 octets with its brackets, and a longer one is not sent.
+#[test]
+fn the_longest_path() {
+    let path = |octets: usize| format!("a@{}", "x".repeat(octets - "<a@>".len()));
+    for (octets, is_sent) in [(256, true), (257, false)] {
+        let mut rig = Rig::new(usize::MAX);
+        let message = rig.message(&envelope(), &[&path(octets)], BODY);
+        rig.hello("250-a\r\n250 PIPELINING\r\n");
+        rig.begin(message);
+        let written = String::from_utf8(core::mem::take(&mut rig.written)).unwrap();
+        let command = format!("RCPT TO:<{}>\r\n", path(octets));
+        assert_eq!(written.contains(&command), is_sent, "{written}");
+        assert_eq!(written.contains("RCPT"), is_sent, "{written}");
+        let rest = if is_sent { "S: 550 no" } else { "" };
+        rig.play(&format!("S: 250 ok\n{rest}"));
+        if is_sent {
+            rig.play("S: 554 nobody\nresult tried F0 550 no");
+        } else {
+            rig.play("result tried F0 553 5.1.3 the forward-path can't be sent");
+        }
+    }
+}
+
+/// C-4.1.1.4-b: the end of mail data stands in a line of its own, with no CRLF too many in front of it.
+#[test]
+fn mail_data_without_a_last_line_end() {
+    const BODY: &str = "C: \nC: open\n";
+    for (mail_data, body) in [("x: y\r\n\r\nopen", BODY), ("x: y\r\n\r\nopen\r\n", BODY), ("x: y", "")] {
+        for piece in [1, 7, usize::MAX] {
+            let mut rig = Rig::new(piece);
+            rig.message(&envelope(), ONE, mail_data.as_bytes());
+            rig.play(&format!(
+                "S: 220 a
+                C: EHLO relay.site.example
+                S: 250-a
+                S: 250 PIPELINING
+                begin 0
+                C: MAIL FROM:<camera@site.example>
+                C: RCPT TO:<a@x.example>
+                C: DATA
+                S: 250 ok
+                S: 250 ok
+                S: 354 go on
+                trace
+                C: x: y
+                {body}C: .
+                S: 250 taken
+                result tried D"
+            ));
+        }
+    }
+}
+
 /// 8BIT-c, U8-c: what was declared is declared, where it is offered.
 #[test]
 fn parameters_are_handed_on() {

@@ -117,6 +117,9 @@ fn no_reply_at_all_at_each_step() {
             expect_fault(&mut rig, steps, Fault::Protocol);
         }
     }
+    let mut rig = after(7, 3);
+    rig.play(&format!("S: 250 go on\n{}", end(7)));
+    expect_fault(&mut rig, 7, Fault::Protocol);
 }
 
 /// C-4.5.3.2-a, C-4.5.3.2-b: each wait has its own end, none shorter than RFC 5321 4.5.3.2 has it.
@@ -371,8 +374,8 @@ fn endless_replies() {
     assert_eq!(rig.result(), "Timeout ww");
 }
 
-/// C-4.2-d (and the rule that no octet from the network makes us panic): rubbish of any kind, at each step,
-/// in any pieces, leaves the message where it was or with results that the rubbish spelled out.
+/// C-4.2-d, SEC-cli-a (and the rule that no octet from the network makes us panic): rubbish of any kind, at
+/// each step, in any pieces, leaves the message where it was or with results that the rubbish spelled out.
 #[test]
 fn rubbish_never_breaks_the_session() {
     let words: [&[u8]; 14] = [

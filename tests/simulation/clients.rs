@@ -2,9 +2,14 @@
 //!
 //! A client knows of each reply what it answers, whatever it has sent ahead; only one that floods does not,
 //! and neither reads nor believes. Each attempt to hand a message over is a submission of its own, known to
-//! the oracle.
+//! the oracle. Some are users of this machine, who come by the submission socket.
+
+mod kinds;
 
 use std::collections::VecDeque;
+use std::net::{IpAddr, Ipv4Addr};
+
+use postern::receiver::Peer;
 
 use crate::disk::Random;
 use crate::dsn;
@@ -13,42 +18,7 @@ use crate::net::{End, Got, Ms, Wire};
 use crate::oracle::{Oracle, Stage};
 use crate::swarm::{self, Draw};
 use crate::trace;
-
-/// What a client is like.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
-    /// One command at a time, tries again.
-    Honest,
-    /// MAIL, RCPT and DATA at once; the next message right behind the dot.
-    Pipelining,
-    /// A few octets at a time.
-    Slow,
-    /// All at once, whatever the replies.
-    Flooding,
-    /// Stops in the middle of something, and stays.
-    Stalling,
-    /// QUIT behind the dot, and gone.
-    Leaving,
-    /// Never reads.
-    Deaf,
-    /// Ends its half of the connection behind the dot, and reads on.
-    HalfClosing,
-    /// Breaks off anywhere.
-    Breaking,
-}
-
-/// All kinds, in the order of their weights.
-pub(crate) const KINDS: [Kind; 9] = [
-    Kind::Honest,
-    Kind::Pipelining,
-    Kind::Slow,
-    Kind::Flooding,
-    Kind::Stalling,
-    Kind::Leaving,
-    Kind::Deaf,
-    Kind::HalfClosing,
-    Kind::Breaking,
-];
+pub(crate) use kinds::{KINDS, Kind};
 
 /// What a reply answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,8 +53,10 @@ pub(crate) struct Client {
     pub(crate) wire: usize,
     /// The start of the relay that the connection was made to.
     pub(crate) run: u32,
-    /// The last octet of its address.
+    /// The last octet of its address, or a user's number less 1,000.
     pub(crate) host: u8,
+    /// It is a user of this machine.
+    is_local: bool,
     kind: Kind,
     habits: swarm::Clients,
     is_extended: bool,
@@ -123,6 +95,7 @@ impl Client {
             wire,
             run,
             host: random.between(1, 3) as u8,
+            is_local: random.chance(habits.local),
             kind,
             habits,
             is_extended,
@@ -158,6 +131,19 @@ impl Client {
             has_finished: false,
             ..self
         }
+    }
+
+    /// Who it is to the relay.
+    pub(crate) fn peer(&self) -> Peer {
+        if self.is_local {
+            Peer::local(self.uid())
+        } else {
+            Peer::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, self.host)), false)
+        }
+    }
+
+    fn uid(&self) -> u32 {
+        1000 + u32::from(self.host)
     }
 
     /// From now on it behaves.
@@ -384,10 +370,10 @@ impl Client {
         let mail = Mail::new(random, oracle.next_submission(), self.habits.message_octets, bare);
         let recipients = random.between(1, self.habits.recipients).min(random.between(1, 150));
         let protocol = if self.is_extended { "ESMTP" } else { "SMTP" };
-        let trace = format!(
-            "Received: from c{0}.example ([192.0.2.{0}])\r\n\tby relay.example with {protocol} id ",
-            self.host
-        );
+        let host = self.host;
+        let whence = if self.is_local { format!("uid {}", self.uid()) } else { format!("[192.0.2.{host}]") };
+        let trace =
+            format!("Received: from c{host}.example ({whence})\r\n\tby relay.example with {protocol} id ");
         let has_dsn = self.is_extended && random.chance(self.habits.dsn);
         oracle.submit(mail, recipients as usize, trace, has_dsn)
     }

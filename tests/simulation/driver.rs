@@ -83,8 +83,8 @@ pub(crate) struct Answered {
 #[derive(Debug)]
 pub(crate) struct Driver {
     pub(crate) links: Vec<Link>,
-    /// Clients that wait to be accepted: their connection and the last octet of their address.
-    pub(crate) backlog: VecDeque<(usize, u8)>,
+    /// Clients that wait to be accepted: their connection, and who they are.
+    pub(crate) backlog: VecDeque<(usize, Peer)>,
     accept_at: Option<Instant>,
     /// Octets moved and calls made: what counts as progress.
     pub(crate) moved: u64,
@@ -408,7 +408,7 @@ impl Driver {
             if turn.disk.is_frozen() {
                 return;
             }
-            let Some((wire, host)) = self.backlog.pop_front() else { return };
+            let Some((wire, peer)) = self.backlog.pop_front() else { return };
             match turn.relay.make_room(&turn.now) {
                 Room::Free => {}
                 Room::Evicted(worst) => {
@@ -421,13 +421,12 @@ impl Driver {
                 }
                 Room::FreeAt(at) => {
                     assert!(at > turn.now.instant, "BUSY: room is promised for the past");
-                    self.backlog.push_front((wire, host));
+                    self.backlog.push_front((wire, peer));
                     self.accept_at = Some(at);
                     return;
                 }
             }
             self.moved += 1;
-            let peer = Peer::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, host)), false);
             match turn.relay.admit(&turn.now, peer) {
                 Ok(at) => self.open(turn, at.index(), wire),
                 Err(line) => {

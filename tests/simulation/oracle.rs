@@ -2,7 +2,8 @@
 //! into the relay but through what the spool says of itself.
 //!
 //! Its verdicts, each with the word that a failure prints first (others are PROTOCOL in `smarthosts.rs`,
-//! OUTPUT in `driver.rs`, and SLOTS, BLOCKS, BUSY, AGE, ASIDE, START in `world.rs`):
+//! OUTPUT in `driver.rs`, NETWORK in `world/admin.rs`, and SLOTS, BLOCKS, BUSY, AGE, ASIDE, START in
+//! `world.rs`):
 //! - LOSS: a message answered 250 is gone, though a recipient has neither got it nor been refused.
 //! - SILENCE: a message is gone of which a recipient failed, or got it as was to be told, and nobody was
 //!   told.
@@ -92,6 +93,13 @@ pub(crate) struct Submission {
     removal: Removal,
     /// A smarthost has said 5yz to the notice about it, which dies then.
     is_notice_refused: bool,
+}
+
+impl Submission {
+    /// True when it comes from a user of this machine.
+    fn is_local(&self) -> bool {
+        self.trace.contains("(uid ")
+    }
 }
 
 /// What the smarthost's reply says once the relay has read it.
@@ -278,6 +286,8 @@ impl Oracle {
         assert!(submission.id.is_none_or(|known| known == id), "OCTETS: another id (submission {at})");
         submission.id = Some(id);
         assert_eq!(*self.ids.entry(id).or_insert(at), at, "PATH: the id {id:x?} was used before");
+        let submitted = submission.is_local().then(|| rewriting::without_added(rest, self.header_from));
+        let rest = submitted.as_deref().unwrap_or(rest);
         let from = self.header_from.map(|address| rewriting::without_from(rest, address, &own));
         let rest = from.as_deref().unwrap_or(rest);
         assert!(

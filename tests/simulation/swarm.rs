@@ -88,6 +88,8 @@ pub(crate) struct Faults {
     pub(crate) removals: u32,
     /// The secret changes, or its file.
     pub(crate) secrets: u32,
+    /// The network is another one.
+    pub(crate) network_changes: u32,
 }
 
 /// Clients by kind, as weights.
@@ -111,6 +113,8 @@ pub(crate) struct Clients {
     pub(crate) chunks: u32,
     /// Messages out of a thousand with parameters of DSN.
     pub(crate) dsn: u32,
+    /// Clients out of a thousand that are users of this machine, and come by the submission socket.
+    pub(crate) local: u32,
 }
 
 /// What the smarthost does, in events out of a thousand.
@@ -232,6 +236,8 @@ impl Swarm {
             smarthost.dsn = random.pick(&[0, 500, 1000]);
         }
         swarm.clients.dsn = random.pick(&[0, 500, 1000]);
+        swarm.clients.local = random.pick(&[0, 200, 1000]);
+        swarm.faults.network_changes = if is_calm { 0 } else { random.weight(40) };
         if random.chance(40) {
             swarm.make_about_logins(random);
         }
@@ -245,7 +251,7 @@ impl Swarm {
         self.configured.count = 1 + random.below(self.smarthosts.len().min(2));
         self.connections = 2;
         let (retries, secrets) = (random.pick(&[5, 30]), random.pick(&[5, 30]));
-        self.faults = Faults { retries, secrets, ..Faults::NONE };
+        self.faults = Faults { retries, secrets, network_changes: random.pick(&[0, 30]), ..Faults::NONE };
         self.smarthosts = self.smarthosts.map(|_| Smarthosts {
             logins: random.pick(&[100, 300, 600]),
             tokens: random.weight(200),
@@ -327,6 +333,7 @@ impl Faults {
         retries: 0,
         removals: 0,
         secrets: 0,
+        network_changes: 0,
     };
 
     fn new(random: &mut Random) -> Self {
@@ -344,6 +351,7 @@ impl Faults {
             retries: random.weight(30),
             removals: if random.chance(300) { random.weight(60) } else { 0 },
             secrets: random.weight(20),
+            network_changes: 0,
         }
     }
 }
@@ -365,6 +373,7 @@ impl Clients {
             bare: random.weight(400),
             chunks: random.pick(&[0, 200, 1000]),
             dsn: 0,
+            local: 0,
         }
     }
 }

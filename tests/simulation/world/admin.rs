@@ -1,7 +1,9 @@
-//! The administrator: sets the clock, changes the secret, has mail tried now, and removes some.
+//! The administrator: sets the clock, changes the secret and the network, has mail tried now, and removes
+//! some.
 
 use postern::queue::Standing;
 use postern::relay::{Removal, Retrial};
+use postern::sender::{Fault, LoginFault, Route, RouteState};
 use postern::spool::{MessageId, MessageIndex};
 
 use super::{RELEASED_UNIX_S, World};
@@ -16,6 +18,39 @@ impl World {
         let now = self.clocks();
         if let Some(relay) = &mut self.relay {
             relay.clock_stepped(&now);
+        }
+    }
+
+    /// The network is another one, which the driver is told of: a route that rests for want of a way is tried
+    /// at once, one that rests for another reason is not. Messages wait, and a refused login, as the oracle
+    /// knows.
+    pub(super) fn change_network(&mut self) {
+        let now = self.clocks();
+        let Some(relay) = &mut self.relay else { return };
+        trace!("the network is another one");
+        let rest = |route: &Route| (route.rests_for(), route.state());
+        let before: Vec<_> = relay.routes().iter().map(rest).collect();
+        relay.network_changed(&now);
+        for ((fault, before), route) in before.into_iter().zip(relay.routes()) {
+            let (Some(fault), RouteState::Waiting { until }) = (fault, route.state()) else { continue };
+            match fault {
+                Fault::Resolve(_) | Fault::Connect | Fault::Timeout | Fault::Lost => {
+                    assert!(until <= now.instant, "NETWORK: the route rests on after {fault:?}");
+                }
+                Fault::Login(LoginFault::Refused) | Fault::Unauthenticated => {
+                    assert_eq!(route.state(), before, "NETWORK: tried anew after {fault:?}");
+                }
+                Fault::Greeting
+                | Fault::Hello
+                | Fault::Tls(_)
+                | Fault::Login(_)
+                | Fault::Sender
+                | Fault::Rate
+                | Fault::Quota
+                | Fault::Unwilling
+                | Fault::TooBusy
+                | Fault::Protocol => {}
+            }
         }
     }
 

@@ -63,6 +63,9 @@ impl World {
             trace!("the secret's file has changed: {:?}", self.keys);
             self.tell_of_secret();
         }
+        if self.random.chance(faults.network_changes) {
+            self.change_network();
+        }
         if self.random.chance(faults.retries) {
             self.retry();
         }

@@ -34,7 +34,7 @@ impl World {
         let wire = self.wire();
         let client = Client::new(&mut self.random, wire, self.run, kind, habits);
         trace!("client {wire} comes: {kind:?}");
-        self.driver.backlog.push_back((wire, client.host));
+        self.driver.backlog.push_back((wire, client.peer()));
         self.clients.push(client);
     }
 
@@ -54,7 +54,7 @@ impl World {
             trace!("client {} {fate:?}", client.wire);
             if fate == Fate::ComesBack && self.relay.is_some() {
                 let wire = self.wire();
-                self.driver.backlog.push_back((wire, client.host));
+                self.driver.backlog.push_back((wire, client.peer()));
                 self.clients.push(client.again(wire, self.run));
             }
         }
