@@ -73,7 +73,11 @@ impl<D: Device> Relay<D> {
             if let Some(reply) = attempt.deferral {
                 self.queue.keep_reply(message, reply);
             }
-            if matches!(attempt.ending, Ending::Held(_)) {
+            let is_held = matches!(attempt.ending, Ending::Held(_));
+            if is_held && facts.waiting > 0 {
+                // Standing behind the others, its recipients that wait would be tried before their time.
+                self.queue.put_back_notice(message, true);
+            } else if is_held {
                 self.queue.put_behind(message, true);
             } else if is_tried || attempt.has_sent_mail_data {
                 let due = self.queue.defer_notice(message, facts.accepted, tick, retry, &mut self.jitter);
