@@ -6,15 +6,15 @@
 //! Mode and owner are changed by what was opened and looked at, never by name: the folder may be another's,
 //! the one's whom root became last time, and who could else have any file given away.
 
-use std::fs::{DirBuilder, File, Metadata, OpenOptions, Permissions};
+use std::fs::{DirBuilder, File, Metadata, Permissions};
 use std::io::{Error, ErrorKind};
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt, fchown};
 use std::os::unix::net;
 use std::path::{Path, PathBuf};
 
 use mio::net::UnixListener;
-use rustix::fs::{AtFlags, OFlags, chownat};
+use rustix::fs::{AtFlags, Mode, OFlags, chownat};
 use rustix::thread::{Gid, Uid};
 
 use super::privileges::Identity;
@@ -104,9 +104,9 @@ fn make_folder(folder: &Path) -> Result<bool, Error> {
     }
 }
 
+/// Not by std: where the C library is musl, it takes `OFlags::PATH` out again, as a mode of access.
 fn open(path: &Path, flags: OFlags) -> Result<File, Error> {
-    let flags = flags | OFlags::NOFOLLOW;
-    OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(path)
+    Ok(rustix::fs::open(path, flags | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?.into())
 }
 
 /// The file of a socket, which can't be opened but as a place. One with a second name may be anybody's.
