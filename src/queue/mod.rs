@@ -283,6 +283,16 @@ impl Queue {
         self.stand(message, Line::Behind);
     }
 
+    /// The same of the notice about it. With recipients that wait it comes when it is their time: standing
+    /// behind the others they would be tried before.
+    pub fn put_notice_behind(&mut self, message: MessageIndex, has_waiting: bool) {
+        if has_waiting {
+            self.put_back_notice(message, true);
+        } else {
+            self.put_behind(message, true);
+        }
+    }
+
     /// True when `message` was put behind others because of what it was answered.
     pub fn is_suspect(&self, message: MessageIndex) -> bool {
         self.notes[message.0 as usize] & SUSPECT != 0

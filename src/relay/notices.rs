@@ -73,12 +73,8 @@ impl<D: Device> Relay<D> {
             if let Some(reply) = attempt.deferral {
                 self.queue.keep_reply(message, reply);
             }
-            let is_held = matches!(attempt.ending, Ending::Held(_));
-            if is_held && facts.waiting > 0 {
-                // Standing behind the others, its recipients that wait would be tried before their time.
-                self.queue.put_back_notice(message, true);
-            } else if is_held {
-                self.queue.put_behind(message, true);
+            if matches!(attempt.ending, Ending::Held(_)) {
+                self.queue.put_notice_behind(message, facts.waiting > 0);
             } else if is_tried || attempt.has_sent_mail_data {
                 let due = self.queue.defer_notice(message, facts.accepted, tick, retry, &mut self.jitter);
                 let next_try_s = due.since(tick).0 / 1000;
