@@ -153,16 +153,16 @@ impl<D: Device> Store<D> {
             entry.owed = 0;
         });
         self.frees_owed += 1;
-        if !self.is_failing() {
-            let _ = self.write_free(message, &entry);
+        if !self.is_failing()
+            && let Err(error) = self.write_free(message, &entry)
+        {
+            // It is tried again each turn, and told once.
+            log::error!("spool: freeing {} failed: {error}; it is owed", entry.id);
         }
     }
 
     fn write_free(&mut self, message: MessageIndex, entry: &Entry) -> Result<(), DeviceError> {
-        self.write_tombstone(entry.head, entry.id).inspect_err(|error| {
-            log::error!("spool: freeing {} failed: {error}; it is owed", entry.id);
-            self.flush_soon();
-        })?;
+        self.write_tombstone(entry.head, entry.id).inspect_err(|_| self.flush_soon())?;
         let mut at = 0;
         while at < self.superseded.len() {
             let superseded = self.superseded[at];

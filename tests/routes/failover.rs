@@ -197,3 +197,25 @@ fn one_probe_for_all_messages() {
     let dialled = world.hosts[0].dialled.len();
     assert!((4..=9).contains(&dialled), "{dialled} connections in a minute");
 }
+
+/// C-4.2-c: a notice that always meets 421 brings no recipient that waits its turn before its time.
+#[test]
+fn a_notice_that_meets_421_hurries_nobody() {
+    let policy: Policy = Box::new(|line: &str, mail: &Mail, _| match line {
+        "RCPT TO:<none@example.net>" => "550 5.1.1 unknown".to_owned(),
+        "RCPT TO:<slow@example.net>" => "451 4.7.1 later".to_owned(),
+        "." if mail.reverse_path.is_empty() => "421 4.3.0 bye".to_owned(),
+        _ => yes(line),
+    });
+    let mut world = World::new("", vec![policy]);
+    world.submit("camera@example.org", &["none@example.net", "slow@example.net"]);
+    world.pass(HOUR);
+    let of = |sender: &str| -> Vec<_> {
+        world.hosts[0].tried.iter().filter(|(_, from)| from == sender).map(|(at, _)| *at).collect()
+    };
+    let tries = of("camera@example.org");
+    assert!(tries.len() >= 3 && of("").len() >= 3, "{tries:?}");
+    for pair in tries.windows(2) {
+        assert!(pair[1].since(pair[0]) >= Duration::from_s(45), "{tries:?}");
+    }
+}
