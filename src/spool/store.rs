@@ -139,10 +139,11 @@ impl<D: Device> Store<D> {
     /// that failed, and makes frees durable that have waited long enough; see [`Store::deadline`].
     pub fn commit(&mut self, now: Instant) {
         self.now = now;
-        if self.failing.is_some() {
-            self.mend();
+        self.mend();
+        if self.is_failing() {
             return;
         }
+        // Behind a mending too: no turn that leaves the disk at work leaves the clock's note too old.
         if self.frees_owed > 0 {
             let _ = self.write_owed_frees();
         }
