@@ -26,6 +26,7 @@ from board import Board  # noqa: E402
 from checks import Failure, expect, free_port  # noqa: E402
 from relay import Relay  # noqa: E402
 from sink import Sink  # noqa: E402
+from verdict import verdict  # noqa: E402
 
 SECTOR = 512
 
@@ -72,29 +73,8 @@ def cuts(world, options):
         board.start()
     time.sleep(2)
     stop.set()
-    for client in clients:
-        client.join(60)
-    accepted = [message for client in clients for message in client.accepted]
-    unsent = {message.sender for client in clients for message in client.unsent}
-    expect(len(accepted) >= options.cuts, f"only {len(accepted)} messages were accepted: no load")
-    sink.wait_for(accepted, 180)
-    sink.wait_quiet(5, 60)
-    copies = kill.answered_copies(sink.records())
-    lost = [m.sender for m in accepted for to in m.recipients if (m.sender, to) not in copies]
-    doubled = sum(len(records) - 1 for records in copies.values())
-    arrived = {record.sender for record in sink.records()}
-    ghosts = arrived & unsent
-    changed = [m.sender for m in accepted for records in (copies.get((m.sender, m.recipients[0]), []),)
-               for record in records if mail.difference(m, sink.data(record))]
-    delivered = sum(all((m.sender, to) in copies for to in m.recipients) for m in accepted)
     print(f"cuts: {options.cuts}, boots: {board.boots}")
-    print(f"messages acknowledged: {len(accepted)}")
-    print(f"messages delivered: {delivered}")
-    print(f"copies beyond the first, by recipient: {doubled}")
-    print(f"messages lost: {len(set(lost))}")
-    expect(not lost, f"lost: {sorted(set(lost))[:3]}")
-    expect(not ghosts, f"arrived although refused or never sent whole: {sorted(ghosts)[:3]}")
-    expect(not changed, f"arrived changed: {changed[:3]}")
+    verdict(clients, options.cuts, sink)
     return f"{options.cuts} power cuts, none lost"
 
 

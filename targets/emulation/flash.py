@@ -8,10 +8,10 @@ import threading
 import time
 
 import kill
-import mail
 from board import CONFIG, HERE, STOP, Board
 from checks import expect, free_port
 from sink import Sink
+from verdict import verdict
 
 # Of the chip that ubifs beside this file makes.
 PAGE, BLOCK = 512, 16 * 1024
@@ -76,25 +76,6 @@ def flash(world, options):
         cut(world, board, number)
     time.sleep(2)
     stop.set()
-    for client in clients:
-        client.join(60)
-    accepted = [message for client in clients for message in client.accepted]
-    expect(len(accepted) >= options.flash_cuts, f"only {len(accepted)} messages were accepted: no load")
-    sink.wait_for(accepted, 180)
-    sink.wait_quiet(5, 60)
-    copies = kill.answered_copies(sink.records())
-    owed = [(message.sender, to) for message in accepted for to in message.recipients]
-    lost = [key for key in owed if key not in copies]
-    wanted = {message.sender: message for message in accepted}
-    changed = [
-        record.sender for record in sink.records()
-        if record.sender in wanted and mail.difference(wanted[record.sender], sink.data(record))
-    ]  # fmt: skip
     print(f"cuts: {options.flash_cuts}, by UBIFS and by UBI in turns")
-    print(f"messages acknowledged: {len(accepted)}")
-    print(f"messages delivered: {sum(all((m.sender, to) in copies for to in m.recipients) for m in accepted)}")
-    print(f"copies beyond the first, by recipient: {sum(len(copies[key]) - 1 for key in owed if key in copies)}")
-    print(f"messages lost: {len({sender for sender, _ in lost})}")
-    expect(not lost, f"lost: {sorted(set(lost))[:3]}")
-    expect(not changed, f"arrived changed: {changed[:3]}")
+    verdict(clients, options.flash_cuts, sink)
     return f"{options.flash_cuts} power cuts on UBIFS, none lost"
