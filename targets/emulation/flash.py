@@ -77,5 +77,5 @@ def flash(world, options):
     time.sleep(2)
     stop.set()
     print(f"cuts: {options.flash_cuts}, by UBIFS and by UBI in turns")
-    verdict(clients, options.flash_cuts, sink)
+    verdict(clients, options.flash_cuts, sink, has_failing_disk=True)
     return f"{options.flash_cuts} power cuts on UBIFS, none lost"

@@ -5,8 +5,11 @@ import mail
 from checks import expect
 
 
-def verdict(clients, cuts, sink):
-    """Ends the clients' load, waits for the rest, and prints what there is to be known. `cuts` says how many there were."""
+def verdict(clients, cuts, sink, *, has_failing_disk=False):
+    """Ends the clients' load, waits for the rest, and prints what there is to be known. `cuts` says how many there were.
+
+    A disk that fails before its power does may hold a message all the same whose sync it refused.
+    """
     for client in clients:
         client.join(60)
     accepted = [message for client in clients for message in client.accepted]
@@ -29,5 +32,5 @@ def verdict(clients, cuts, sink):
     print(f"copies beyond the first, by recipient: {sum(len(copies[key]) - 1 for key in owed if key in copies)}")
     print(f"messages lost: {len(lost)}")
     expect(not lost, f"lost: {sorted(lost)[:3]}")
-    expect(not ghosts, f"arrived although refused or never sent whole: {sorted(ghosts)[:3]}")
+    expect(has_failing_disk or not ghosts, f"arrived although refused or never sent whole: {sorted(ghosts)[:3]}")
     expect(not changed, f"arrived changed: {changed[:3]}")
