@@ -7,12 +7,12 @@ mod message;
 
 use std::path::{Path, PathBuf};
 
-use disk::Disk;
+use disk::{Call, Choice, Disk, Effect, Fault};
 use message::{Found, Shape, envelope, identify, mail_data, recipient};
 use postern::limits::{QUEUED_MESSAGES, RECEIVER_SESSIONS, RECIPIENTS, SPOOL_BLOCKS, SPOOL_BLOCKS_RESERVED};
 use postern::spool::{
-    BlockIndex, Draft, MessageIndex, OpenError, Recipient, RecipientState, Recovery, Refusal, Settled, Start,
-    StartError, Store, start_at,
+    BlockIndex, DeviceError, Draft, MessageIndex, OpenError, Recipient, RecipientState, Recovery, Refusal,
+    Settled, Start, StartError, Store, start_at,
 };
 use postern::time::{Duration, Instant, Tick};
 
@@ -369,10 +369,27 @@ fn the_queue_clock_goes_on_and_never_back() {
         store.commit(later);
         last = store.tick(boot + Duration::from_min(61));
         store.commit(later + Duration::from_s(10));
-        disk.power_cut(disk::Choice::Oldest);
+        disk.power_cut(Choice::Oldest);
         boot = Instant(boot.0 / 2);
     }
     assert!(last >= Tick(5 * 60 * 60_000));
+}
+
+#[test]
+fn the_turn_that_mends_the_disk_leaves_a_note_of_the_queue_clock() {
+    let (disk, mut store) = new(32);
+    let shape = Shape { octets: 100, recipients: 1 };
+    accept(&mut store, 0, shape).unwrap();
+    disk.fail(Fault { call: Call::Sync, skip: 0, times: 1, error: DeviceError::Io, effect: Effect::Whole });
+    assert_eq!(accept(&mut store, 1, shape), Err(Refusal::Failing));
+    assert!(store.is_failing());
+    // Nothing turned for ninety minutes; what follows the mending is a sleep of the board, then a power cut.
+    let now = Instant(1) + Duration::from_min(90);
+    store.commit(now);
+    assert!(!store.is_failing());
+    disk.power_cut(Choice::Newest);
+    let boot = Instant(0);
+    assert!(start(&disk, 32, boot).tick(boot) >= store.tick(now));
 }
 
 /// A folder of its own for one test, gone with it.
