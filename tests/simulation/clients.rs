@@ -5,6 +5,7 @@
 //! the oracle. Some are users of this machine, who come by the submission socket.
 
 mod kinds;
+mod secure;
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr};
@@ -19,12 +20,15 @@ use crate::oracle::{Oracle, Stage};
 use crate::swarm::{self, Draw};
 use crate::trace;
 pub(crate) use kinds::{KINDS, Kind};
+use secure::Security;
 
 /// What a reply answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Awaited {
     Greeting,
     Hello,
+    StartTls,
+    Login,
     Mail(usize),
     Rcpt(usize, usize),
     Data(usize),
@@ -57,6 +61,7 @@ pub(crate) struct Client {
     pub(crate) host: u8,
     /// It is a user of this machine.
     is_local: bool,
+    security: Security,
     kind: Kind,
     habits: swarm::Clients,
     is_extended: bool,
@@ -91,11 +96,12 @@ impl Client {
         let is_slow = kind == Kind::Slow || random.chance(30);
         let stops = matches!(kind, Kind::Stalling | Kind::Breaking);
         let is_extended = matches!(kind, Kind::Flooding | Kind::Deaf) || random.chance(800);
-        Self {
+        let mut client = Self {
             wire,
             run,
             host: random.between(1, 3) as u8,
             is_local: random.chance(habits.local),
+            security: Security::NONE,
             kind,
             habits,
             is_extended,
@@ -113,14 +119,21 @@ impl Client {
             next_at: 0,
             stops_after: if stops { random.between(0, 300 + habits.message_octets) } else { u64::MAX },
             has_finished: false,
+        };
+        if !client.is_local {
+            client.security = Security::new(random, &habits);
         }
+        client.begin();
+        client
     }
 
     /// The same client on a new connection.
     pub(crate) fn again(self, wire: usize, run: u32) -> Self {
-        Self {
+        let security = self.security.again();
+        let mut client = Self {
             wire,
             run,
+            security,
             lives: self.lives - 1,
             awaited: VecDeque::from([Awaited::Greeting]),
             line: Vec::new(),
@@ -130,7 +143,9 @@ impl Client {
             ends: VecDeque::new(),
             has_finished: false,
             ..self
-        }
+        };
+        client.begin();
+        client
     }
 
     /// Who it is to the relay.
@@ -138,7 +153,7 @@ impl Client {
         if self.is_local {
             Peer::local(self.uid())
         } else {
-            Peer::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, self.host)), false)
+            Peer::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, self.host)), false).by(self.security.listener())
         }
     }
 
@@ -198,8 +213,9 @@ impl Client {
                 Got::Octets(_) if self.kind == Kind::Flooding => {}
                 Got::Octets(count) => {
                     for octet in &octets[..count] {
-                        self.line.push(*octet);
-                        if *octet == b'\n' {
+                        let Some(octet) = self.unveil(*octet) else { continue };
+                        self.line.push(octet);
+                        if octet == b'\n' {
                             self.hear(random, run, oracle);
                         }
                     }
@@ -241,7 +257,7 @@ impl Client {
         let left = usize::try_from(self.stops_after - self.sent).unwrap_or(usize::MAX);
         let rest = &self.output[self.written..];
         let rest = &rest[..rest.len().min(self.octets_a_go).min(left)];
-        let count = wire.to_relay.write(now, rest, random);
+        let count = wire.to_relay.write(now, &self.security.veiled(rest, self.written), random);
         self.written += count;
         self.sent += count as u64;
         self.next_at = now + self.gap_ms;
@@ -254,6 +270,7 @@ impl Client {
         if self.written == self.output.len() {
             self.output.clear();
             self.written = 0;
+            self.security.is_written();
         }
     }
 
@@ -283,10 +300,10 @@ impl Client {
         };
         let is_good = code / 100 == 2;
         match awaited {
-            Awaited::Greeting if is_good => {
-                self.say(&format!("{} c{}.example", self.hello(), self.host), Awaited::Hello);
-            }
-            Awaited::Hello if is_good => self.next_message(random, oracle),
+            Awaited::Greeting if is_good => self.greeted(),
+            Awaited::Hello if is_good => self.come_in(random, oracle),
+            Awaited::StartTls => self.starttls_answered(random, code, oracle),
+            Awaited::Login => self.login_answered(random, code, oracle),
             Awaited::Mail(at) if self.kind != Kind::Pipelining => {
                 if is_good {
                     self.say_recipient(at, 0, oracle);
@@ -369,7 +386,8 @@ impl Client {
     fn submit(&self, random: &mut Random, oracle: &mut Oracle, bare: u32) -> usize {
         let mail = Mail::new(random, oracle.next_submission(), self.habits.message_octets, bare);
         let recipients = random.between(1, self.habits.recipients).min(random.between(1, 150));
-        let protocol = if self.is_extended { "ESMTP" } else { "SMTP" };
+        let letters = self.security.letters();
+        let protocol = if self.is_extended { format!("ESMTP{letters}") } else { "SMTP".to_owned() };
         let host = self.host;
         let whence = if self.is_local { format!("uid {}", self.uid()) } else { format!("[192.0.2.{host}]") };
         let trace =

@@ -23,7 +23,7 @@ use crate::disk::{Disk, Random};
 use crate::net::{End, Got, Ms, Wire};
 use crate::oracle::Since;
 use crate::secure::{self as secrets, HELLO, Keys, Tls};
-use crate::swarm::Smarthosts;
+use crate::swarm::{Clients, Smarthosts};
 use crate::trace;
 
 const ROUNDS_MAX: usize = 16;
@@ -97,6 +97,8 @@ pub(crate) struct Turn<'a> {
     pub(crate) wires: &'a mut BTreeMap<usize, Wire>,
     pub(crate) random: &'a mut Random,
     pub(crate) keys: &'a Keys,
+    /// What clients do.
+    pub(crate) clients: &'a Clients,
     /// What each smarthost does.
     pub(crate) smarthosts: &'a [Smarthosts],
     pub(crate) ms: Ms,
@@ -322,6 +324,10 @@ impl Driver {
             self.moved += u64::from(is_said);
             self.set_tls(index, Tls::Handshaking { is_said });
             return Ok(is_said);
+        }
+        if matches!(tls, Tls::Handshaking { .. }) {
+            assert!(turn.relay.output(at).is_empty(), "TLS: in plain while hands are shaken");
+            return Ok(false);
         }
         while !turn.relay.output(at).is_empty() && !turn.disk.is_frozen() {
             if pipe.is_broken() {

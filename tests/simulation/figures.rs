@@ -11,6 +11,8 @@ pub(crate) struct Figures {
     pub(crate) faults: u64,
     pub(crate) submitted: u64,
     pub(crate) accepted: u64,
+    /// Of these, over TLS.
+    pub(crate) accepted_in_tls: u64,
     pub(crate) delivered: u64,
     pub(crate) duplicates: u64,
     pub(crate) noticed: u64,
@@ -32,6 +34,7 @@ impl Figures {
         self.faults += other.faults;
         self.submitted += other.submitted;
         self.accepted += other.accepted;
+        self.accepted_in_tls += other.accepted_in_tls;
         self.delivered += other.delivered;
         self.duplicates += other.duplicates;
         self.noticed += other.noticed;
@@ -50,8 +53,8 @@ impl fmt::Display for Figures {
         writeln!(f, "crashes {}, other faults {}", self.crashes, self.faults)?;
         writeln!(
             f,
-            "messages submitted {}, accepted {}, refused {}",
-            self.submitted, self.accepted, self.refused
+            "messages submitted {}, accepted {}, of them over TLS {}, refused {}",
+            self.submitted, self.accepted, self.accepted_in_tls, self.refused
         )?;
         writeln!(
             f,

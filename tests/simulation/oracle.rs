@@ -136,6 +136,8 @@ pub(crate) struct Live {
 pub(crate) struct Figures {
     pub(crate) submitted: u64,
     pub(crate) accepted: u64,
+    /// Of these, over TLS.
+    pub(crate) accepted_in_tls: u64,
     pub(crate) refused: u64,
     pub(crate) delivered: u64,
     pub(crate) duplicates: u64,
@@ -254,9 +256,11 @@ impl Oracle {
         submission.id = Some(id);
         assert_eq!(*self.ids.entry(id).or_insert(at), at, "REPLY: the id {id:x?} was used before");
         submission.stage = Stage::Accepted;
+        let in_tls = submission.trace.contains(" with ESMTPS");
         let is_anybody = submission.recipients.iter().any(|r| r.is_accepted == Some(true));
         assert!(is_anybody, "REPLY: 250 to a message for nobody (submission {at})");
         self.figures.accepted += 1;
+        self.figures.accepted_in_tls += u64::from(in_tls);
         self.open.push(at);
     }
 

@@ -8,6 +8,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 
 use postern::oauth2::Denial;
+use postern::receiver::Users;
 use postern::sender::{Secret, SecretFault, TlsFault, TokenFault, Unresolved};
 use zeroize::Zeroizing;
 
@@ -18,6 +19,20 @@ use crate::swarm::Draw;
 pub(crate) const HELLO: u8 = 0x16;
 /// What a smarthost says that wants no TLS.
 pub(crate) const ALERT: u8 = 0x15;
+
+/// Who logs in among the clients.
+pub(crate) const USER_OF_CLIENTS: &str = "camera";
+/// And with which password.
+pub(crate) const PASSWORD: &str = "open";
+/// The listeners without TLS, with STARTTLS and with TLS from the first octet, as entries of `listen`.
+pub(crate) const PLACES: [u8; 3] = [0, 1, 2];
+
+/// Those who may log in.
+pub(crate) fn users() -> Users {
+    let mut users = Users::new();
+    assert!(users.add(USER_OF_CLIENTS.as_bytes(), PASSWORD.as_bytes()), "one user finds a place");
+    users
+}
 
 /// How far TLS is on the relay's end of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

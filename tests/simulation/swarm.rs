@@ -1,7 +1,7 @@
 //! What a seed draws before its run: which features are on, and how much of each. Some are off, some extreme,
 //! so that rare pairs meet and none hides the others.
 
-use postern::limits::SMARTHOSTS;
+use postern::limits::{SENDER_CONNECTIONS, SMARTHOSTS, TLS_CONNECTIONS};
 
 use crate::disk::Random;
 
@@ -115,6 +115,10 @@ pub(crate) struct Clients {
     pub(crate) dsn: u32,
     /// Clients out of a thousand that are users of this machine, and come by the submission socket.
     pub(crate) local: u32,
+    /// Clients out of a thousand that come in where TLS may be, and log in.
+    pub(crate) tls: u32,
+    /// Handshakes of clients out of a thousand that fail.
+    pub(crate) handshakes: u32,
 }
 
 /// What the smarthost does, in events out of a thousand.
@@ -244,6 +248,20 @@ impl Swarm {
         swarm
     }
 
+    /// TLS and logins of clients, by draws of their own, so that a run without them is what it was before
+    /// there were any. A small board may have no room for them beside the smarthosts.
+    pub(crate) fn secure_clients(&mut self, random: &mut Random) {
+        let of_smarthosts = if self.configured.tls == "none" {
+            0
+        } else {
+            (self.configured.count * self.connections).min(SENDER_CONNECTIONS)
+        };
+        if of_smarthosts < TLS_CONNECTIONS {
+            self.clients.tls = random.pick(&[0, 0, 300, 1000]);
+            self.clients.handshakes = random.weight(200);
+        }
+    }
+
     /// Little goes wrong but logins, over several connections, while somebody has all tried and the secret
     /// changes.
     fn make_about_logins(&mut self, random: &mut Random) {
@@ -357,6 +375,19 @@ impl Faults {
 }
 
 impl Clients {
+    /// What they come in by: `listen` and what belongs to it, and the table of the listeners' TLS.
+    pub(crate) fn listeners(&self) -> (&'static str, &'static str) {
+        match self.tls {
+            0 => ("listen = [\"192.0.2.254:25\"]", ""),
+            _ => (
+                "listen = [\"192.0.2.254:25\", \
+                 { address = \"192.0.2.254:587\", tls = \"starttls\", auth = true }, \
+                 { address = \"192.0.2.254:465\", tls = \"implicit\", auth = true }]",
+                "[users]\ncamera = \"/etc/camera\"\n[listener_tls]\ncertificate = \"/etc/certificate\"\nkey = \"/etc/key\"\n",
+            ),
+        }
+    }
+
     fn new(random: &mut Random) -> Self {
         let mut kinds = [(); 9].map(|()| random.weight(20));
         // Floods cost a client nothing and tell the oracle little.
@@ -374,6 +405,8 @@ impl Clients {
             chunks: random.pick(&[0, 200, 1000]),
             dsn: 0,
             local: 0,
+            tls: 0,
+            handshakes: 0,
         }
     }
 }

@@ -13,6 +13,7 @@ macro_rules! turn {
             wires: &mut $world.wires,
             random: &mut $world.random,
             keys: &$world.keys,
+            clients: &$world.swarm.clients,
             smarthosts: &$world.swarm.smarthosts,
             ms: $world.now,
             since: $world.oracle.since($world.now),
@@ -41,7 +42,7 @@ use crate::driver::Driver;
 use crate::figures::Figures;
 use crate::net::{Ms, Wire};
 use crate::oracle::{self, Live, Oracle};
-use crate::secure::Keys;
+use crate::secure::{self, Keys};
 use crate::smarthosts::Smarthost;
 use crate::swarm::{Draw, Faults, Network, SMARTHOSTS_MAX, Smarthosts, Swarm};
 use crate::trace;
@@ -94,11 +95,12 @@ fn config(swarm: &Swarm) -> Config {
     let connections = swarm.connections.min(SENDER_CONNECTIONS);
     let give_up = swarm.give_up_s;
     let of_client = swarm.sessions_of_client.min(sessions);
+    let (listen, listener_tls) = swarm.clients.listeners();
     let bare_lf = if swarm.refuses_bare_lf { "refuse" } else { "repair" };
     let text = format!(
-        "hostname = \"relay.example\"\nlisten = [\"192.0.2.254:25\"]\nallow = [\"192.0.2.0/24\"]\n\
+        "hostname = \"relay.example\"\n{listen}\nallow = [\"192.0.2.0/24\"]\n\
          [limits]\nsessions = {sessions}\nsessions_per_client = {of_client}\nspool_share = \"100%\"\n\
-         [quirks]\nbare_lf = \"{bare_lf}\"\nmissing_fields = false\n[retry]\ngive_up = \"{give_up}s\"\n{}",
+         [quirks]\nbare_lf = \"{bare_lf}\"\nmissing_fields = false\n[retry]\ngive_up = \"{give_up}s\"\n{listener_tls}{}",
         swarm.configured.tables(connections)
     );
     Config::parse(&text, Path::new("simulation.toml"), "relay.example")
@@ -109,7 +111,8 @@ impl World {
     pub(crate) fn new(seed: u64) -> Self {
         // Hashed once, so that near seeds have nothing in common.
         let mut random = Random(Random(seed).next());
-        let swarm = Swarm::new(&mut random);
+        let mut swarm = Swarm::new(&mut random);
+        swarm.secure_clients(&mut Random(Random(seed ^ 0x7_1500).next()));
         trace!("{swarm:#?}");
         let now = 1_000_000_000;
         let disk = Disk::new(0);
@@ -180,6 +183,7 @@ impl World {
         self.swarm.network = Network::GOOD;
         self.swarm.smarthosts = [Smarthosts::GOOD; SMARTHOSTS_MAX];
         self.swarm.clients.arrivals = 0;
+        self.swarm.clients.handshakes = 0;
         self.disk.heal();
         self.disk_heals_at = None;
         self.mend_secrets();
@@ -229,6 +233,7 @@ impl World {
             drained_steps: self.figures.steps - steps,
             submitted: of_oracle.submitted,
             accepted: of_oracle.accepted,
+            accepted_in_tls: of_oracle.accepted_in_tls,
             delivered: of_oracle.delivered,
             duplicates: of_oracle.duplicates,
             noticed: of_oracle.noticed,
@@ -318,7 +323,9 @@ impl World {
                     let lost = before.since(store.tick(self.clocks().instant));
                     assert!(lost <= lost_max, "AGE: the clock went back by {lost:?}, more than {lost_max:?}");
                 }
-                self.relay = Some(Relay::new(self.config.clone(), store, self.random.next()));
+                let mut relay = Relay::new(self.config.clone(), store, self.random.next());
+                relay.set_users(secure::users());
+                self.relay = Some(relay);
                 if self.disk.is_frozen() {
                     self.crash(self.freezes_as);
                 } else {

@@ -15,7 +15,7 @@ impl Driver {
     /// Begins TLS, and hands in the secret, where that is asked for.
     pub(super) fn secure(&mut self, turn: &mut Turn<'_>, at: Connection, index: usize) {
         if self.tls(index) == Tls::None && turn.relay.wants_tls(at) {
-            let faults = turn.smarthosts[turn.relay.smarthost_of(at)].handshakes;
+            let faults = failing_handshakes(turn, at);
             if turn.random.chance(faults / 4) {
                 turn.relay.tls_failed(&turn.now, at, secure::local_fault(turn.random));
             } else {
@@ -48,10 +48,10 @@ impl Driver {
         }
     }
 
-    /// The smarthost has answered our hello.
+    /// The other end has answered our hello.
     pub(super) fn shake_hands(&mut self, turn: &mut Turn<'_>, at: Connection, index: usize, answer: u8) {
         self.moved += 1;
-        let faults = turn.smarthosts[turn.relay.smarthost_of(at)].handshakes;
+        let faults = failing_handshakes(turn, at);
         let fault = match answer {
             HELLO => turn.random.chance(faults).then(|| secure::handshake_fault(turn.random)),
             _ => Some(TlsFault::Handshake),
@@ -72,5 +72,13 @@ impl Driver {
         if let Link::Open { tls, .. } = &mut self.links[index] {
             *tls = to;
         }
+    }
+}
+
+/// Handshakes out of a thousand that fail, with this peer.
+fn failing_handshakes(turn: &Turn<'_>, at: Connection) -> u32 {
+    match at {
+        Connection::Receiver(_) => turn.clients.handshakes,
+        Connection::Sender(_) => turn.smarthosts[turn.relay.smarthost_of(at)].handshakes,
     }
 }
