@@ -12,6 +12,7 @@ mod secure;
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr};
 
+use postern::config::Config;
 use postern::limits::{OUTPUT_OCTETS, RECEIVER_SESSIONS, SENDER_CONNECTIONS};
 use postern::receiver::Peer;
 use postern::relay::{Connection, Relay, Room};
@@ -23,7 +24,7 @@ use crate::disk::{Disk, Random};
 use crate::net::{End, Got, Ms, Wire};
 use crate::oracle::Since;
 use crate::secure::{self as secrets, HELLO, Keys, Tls};
-use crate::swarm::{Clients, Smarthosts};
+use crate::swarm::{Clients, Smarthosts, Swarm};
 use crate::trace;
 
 const ROUNDS_MAX: usize = 16;
@@ -79,6 +80,14 @@ pub(crate) struct Answered {
     pub(crate) since: Since,
 }
 
+/// A configuration that was read again.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    /// What is in it.
+    pub(crate) swarm: Swarm,
+    pub(crate) config: Config,
+}
+
 /// The driver's side of the world.
 #[derive(Debug)]
 pub(crate) struct Driver {
@@ -97,6 +106,10 @@ pub(crate) struct Turn<'a> {
     pub(crate) wires: &'a mut BTreeMap<usize, Wire>,
     pub(crate) random: &'a mut Random,
     pub(crate) keys: &'a Keys,
+    /// The configuration that the relay is to go by as soon as it can.
+    pub(crate) prepared: &'a mut Option<Prepared>,
+    /// It goes by this one since this turn.
+    pub(crate) reloaded: Option<Prepared>,
     /// What clients do.
     pub(crate) clients: &'a Clients,
     /// What each smarthost does.
@@ -141,6 +154,7 @@ impl Driver {
         if turn.disk.is_frozen() {
             return Vec::new();
         }
+        self.take_prepared(turn);
         let mut dialled = Vec::new();
         while let Some(at) = turn.relay.wants_connection(&turn.now) {
             let slot = at.index();
@@ -151,6 +165,22 @@ impl Driver {
             self.moved += 1;
         }
         dialled
+    }
+
+    /// Goes by the configuration that is prepared, if that can be now.
+    fn take_prepared(&mut self, turn: &mut Turn<'_>) {
+        let relay = &mut turn.relay;
+        let may_take =
+            |prepared: &&mut Prepared| !relay.needs_drain_for(&prepared.config) || relay.is_drained();
+        if turn.prepared.as_mut().filter(may_take).is_none() {
+            return;
+        }
+        let Some(prepared) = turn.prepared.take() else { return };
+        trace!("driver: reloaded");
+        relay.reload(prepared.config.clone(), secrets::users());
+        relay.clock_stepped(&turn.now);
+        turn.reloaded = Some(prepared);
+        self.moved += 1;
     }
 
     /// When the loop has something to do though no peer does anything more; `instant` gives what the clock

@@ -18,6 +18,7 @@ pub(crate) struct Figures {
     pub(crate) noticed: u64,
     pub(crate) noticed_of_success: u64,
     pub(crate) refused: u64,
+    pub(crate) reloads: u64,
     pub(crate) removed: u64,
     /// Of these, while a sender had them.
     pub(crate) removed_on_way: u64,
@@ -40,6 +41,7 @@ impl Figures {
         self.noticed += other.noticed;
         self.noticed_of_success += other.noticed_of_success;
         self.refused += other.refused;
+        self.reloads += other.reloads;
         self.removed += other.removed;
         self.removed_on_way += other.removed_on_way;
         self.removed_behind_dot += other.removed_behind_dot;
@@ -50,7 +52,7 @@ impl Figures {
 impl fmt::Display for Figures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "seeds {}, steps {} and {} to drain", self.seeds, self.steps, self.drained_steps)?;
-        writeln!(f, "crashes {}, other faults {}", self.crashes, self.faults)?;
+        writeln!(f, "crashes {}, other faults {}, reloads {}", self.crashes, self.faults, self.reloads)?;
         writeln!(
             f,
             "messages submitted {}, accepted {}, of them over TLS {}, refused {}",

@@ -90,6 +90,8 @@ pub(crate) struct Faults {
     pub(crate) secrets: u32,
     /// The network is another one.
     pub(crate) network_changes: u32,
+    /// The configuration is another one, and the relay told to go by it.
+    pub(crate) reloads: u32,
 }
 
 /// Clients by kind, as weights.
@@ -248,18 +250,42 @@ impl Swarm {
         swarm
     }
 
-    /// TLS and logins of clients, by draws of their own, so that a run without them is what it was before
-    /// there were any. A small board may have no room for them beside the smarthosts.
-    pub(crate) fn secure_clients(&mut self, random: &mut Random) {
-        let of_smarthosts = if self.configured.tls == "none" {
-            0
-        } else {
-            (self.configured.count * self.connections).min(SENDER_CONNECTIONS)
-        };
-        if of_smarthosts < TLS_CONNECTIONS {
+    /// TLS and logins of clients, and reloads, by draws of their own, so that a run without them is what it
+    /// was before there were any.
+    pub(crate) fn draw_later_additions(&mut self, random: &mut Random) {
+        if self.has_room_for_tls() {
             self.clients.tls = random.pick(&[0, 0, 300, 1000]);
             self.clients.handshakes = random.weight(200);
         }
+        if self.faults.stops + self.faults.kills > 0 {
+            self.faults.reloads = random.pick(&[0, 0, 3, 30]);
+        }
+    }
+
+    /// False where a small board has no room for clients with TLS beside the smarthosts.
+    fn has_room_for_tls(&self) -> bool {
+        let of_smarthosts = self.configured.count * self.connections;
+        self.configured.tls == "none" || of_smarthosts.min(SENDER_CONNECTIONS) < TLS_CONNECTIONS
+    }
+
+    /// Another configuration: what may change while the relay is at work, and the oracle does not go by. None
+    /// where the draw is not to be had on this board.
+    pub(crate) fn reconfigured(&self, random: &mut Random) -> Option<Self> {
+        let mut other = *self;
+        if random.chance(600) {
+            let Configured { envelope, header_from, .. } = self.configured;
+            other.configured = Configured { envelope, header_from, ..Configured::new(random) };
+            other.connections = random.pick(&[1, 2]);
+        }
+        other.sessions = random.pick(&[1, 2, 5, 64]);
+        other.sessions_of_client = random.pick(&[1, 3, 64]);
+        (other.clients.tls == 0 || other.has_room_for_tls()).then_some(other)
+    }
+
+    /// Goes by the configuration of `other`.
+    pub(crate) fn configure(&mut self, other: &Self) {
+        let Self { configured, connections, sessions, sessions_of_client, .. } = *other;
+        *self = Self { configured, connections, sessions, sessions_of_client, ..*self };
     }
 
     /// Little goes wrong but logins, over several connections, while somebody has all tried and the secret
@@ -352,6 +378,7 @@ impl Faults {
         removals: 0,
         secrets: 0,
         network_changes: 0,
+        reloads: 0,
     };
 
     fn new(random: &mut Random) -> Self {
@@ -370,6 +397,7 @@ impl Faults {
             removals: if random.chance(300) { random.weight(60) } else { 0 },
             secrets: random.weight(20),
             network_changes: 0,
+            reloads: 0,
         }
     }
 }

@@ -13,6 +13,8 @@ macro_rules! turn {
             wires: &mut $world.wires,
             random: &mut $world.random,
             keys: &$world.keys,
+            prepared: &mut $world.prepared,
+            reloaded: None,
             clients: &$world.swarm.clients,
             smarthosts: &$world.swarm.smarthosts,
             ms: $world.now,
@@ -38,7 +40,7 @@ use postern::time::{Duration, Instant, Now, Tick, Wall};
 use crate::clients::Client;
 use crate::clock::ClockNote;
 use crate::disk::{Disk, Random};
-use crate::driver::Driver;
+use crate::driver::{Driver, Prepared};
 use crate::figures::Figures;
 use crate::net::{Ms, Wire};
 use crate::oracle::{self, Live, Oracle};
@@ -72,6 +74,8 @@ pub(crate) struct World {
     /// How the process ends when the disk freezes.
     freezes_as: Crash,
     config: Config,
+    /// Another one, which the relay is to go by.
+    prepared: Option<Prepared>,
     relay: Option<Relay<Disk>>,
     starts_at: Ms,
     run: u32,
@@ -112,7 +116,7 @@ impl World {
         // Hashed once, so that near seeds have nothing in common.
         let mut random = Random(Random(seed).next());
         let mut swarm = Swarm::new(&mut random);
-        swarm.secure_clients(&mut Random(Random(seed ^ 0x7_1500).next()));
+        swarm.draw_later_additions(&mut Random(Random(seed ^ 0x7_1500).next()));
         trace!("{swarm:#?}");
         let now = 1_000_000_000;
         let disk = Disk::new(0);
@@ -126,6 +130,7 @@ impl World {
             keys: Keys::new(),
             freezes_as: Crash::Kill,
             config: config(&swarm),
+            prepared: None,
             relay: None,
             starts_at: now,
             run: 0,
@@ -360,7 +365,12 @@ impl World {
         }
         let Some(relay) = &mut self.relay else { unreachable!("it was there above") };
         let mut turn = turn!(self, relay, now);
-        for dialled in self.driver.turn(&mut turn) {
+        let dialled = self.driver.turn(&mut turn);
+        let reloaded = turn.reloaded.take();
+        if let Some(reloaded) = reloaded {
+            self.reloaded(reloaded);
+        }
+        for dialled in dialled {
             self.dialled(&now, dialled);
         }
         if self.disk.is_frozen() {

@@ -1,5 +1,5 @@
-//! The administrator: sets the clock, changes the secret and the network, has mail tried now, and removes
-//! some.
+//! The administrator: sets the clock, changes the secret, the network and the configuration, has mail tried
+//! now, and removes some.
 
 use postern::queue::Standing;
 use postern::relay::{Removal, Retrial};
@@ -7,6 +7,7 @@ use postern::sender::{Fault, LoginFault, Route, RouteState};
 use postern::spool::{MessageId, MessageIndex};
 
 use super::{RELEASED_UNIX_S, World};
+use crate::driver::Prepared;
 use crate::smarthosts::Smarthost;
 use crate::swarm::Draw;
 use crate::trace;
@@ -71,6 +72,35 @@ impl World {
         }
         self.keys.mend();
         self.tell_of_secret();
+    }
+
+    /// The file of the configuration is another one, and the relay is told: what changes under a session with
+    /// a smarthost waits until there is none.
+    pub(super) fn reload(&mut self) {
+        let Some(swarm) = self.swarm.reconfigured(&mut self.random) else { return };
+        let config = super::config(&swarm);
+        let now = self.clocks();
+        let Some(relay) = &mut self.relay else { return };
+        trace!(
+            "reload: {:?}, {} connections, {} sessions",
+            swarm.configured, swarm.connections, swarm.sessions
+        );
+        self.figures.reloads += 1;
+        if relay.needs_drain_for(&config) && !relay.is_drained() {
+            relay.drain(&now);
+            let mut turn = turn!(self, relay, now);
+            self.driver.pump_touched(&mut turn);
+        }
+        self.prepared = Some(Prepared { swarm, config });
+    }
+
+    /// What was prepared is what the relay goes by, or begins with the next time.
+    pub(super) fn reloaded(&mut self, prepared: Prepared) {
+        if prepared.config.smarthosts != self.config.smarthosts {
+            self.oracle.secret_changed();
+        }
+        self.swarm.configure(&prepared.swarm);
+        self.config = prepared.config;
     }
 
     /// Asks for all mail to be tried, or for one message.

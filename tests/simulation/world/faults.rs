@@ -66,6 +66,9 @@ impl World {
         if self.random.chance(faults.network_changes) {
             self.change_network();
         }
+        if self.random.chance(faults.reloads) {
+            self.reload();
+        }
         if self.random.chance(faults.retries) {
             self.retry();
         }
@@ -148,6 +151,9 @@ impl World {
         }
         self.driver.forget();
         self.disk_heals_at = None;
+        if let Some(prepared) = self.prepared.take() {
+            self.reloaded(prepared);
+        }
         if crash == Crash::PowerCut {
             let choice = match self.random.below(4) {
                 0 => Choice::Oldest,
