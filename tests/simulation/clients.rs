@@ -274,8 +274,8 @@ impl Client {
         }
     }
 
-    fn hello(&self) -> &'static str {
-        if self.is_extended { "EHLO" } else { "HELO" }
+    fn hello(&self) -> String {
+        format!("{} c{}.example", if self.is_extended { "EHLO" } else { "HELO" }, self.host)
     }
 
     fn say(&mut self, line: &str, awaited: Awaited) {
@@ -319,7 +319,7 @@ impl Client {
                 }
                 if random.chance(30) {
                     // It changes its mind, in one of the ways to do so.
-                    let hello = format!("{} c{}.example", self.hello(), self.host);
+                    let hello = self.hello();
                     let ways = ["RSET", &hello];
                     self.say(random.pick(&ways), Awaited::Other);
                     self.next_message(random, oracle);

@@ -24,8 +24,6 @@ pub(crate) const ALERT: u8 = 0x15;
 pub(crate) const USER_OF_CLIENTS: &str = "camera";
 /// And with which password.
 pub(crate) const PASSWORD: &str = "open";
-/// The listeners without TLS, with STARTTLS and with TLS from the first octet, as entries of `listen`.
-pub(crate) const PLACES: [u8; 3] = [0, 1, 2];
 
 /// Those who may log in.
 pub(crate) fn users() -> Users {

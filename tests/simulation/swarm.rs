@@ -403,7 +403,7 @@ impl Faults {
 }
 
 impl Clients {
-    /// What they come in by: `listen` and what belongs to it, and the table of the listeners' TLS.
+    /// What they come in by: `listen`, and the tables of users and of the listeners' TLS.
     pub(crate) fn listeners(&self) -> (&'static str, &'static str) {
         match self.tls {
             0 => ("listen = [\"192.0.2.254:25\"]", ""),

@@ -9,12 +9,12 @@ use base64ct::{Base64, Encoding as _};
 use super::{Awaited, Client, Kind};
 use crate::disk::Random;
 use crate::oracle::Oracle;
-use crate::secure::{self, ALERT, HELLO, PASSWORD, PLACES, USER_OF_CLIENTS};
+use crate::secure::{self, ALERT, HELLO, PASSWORD, USER_OF_CLIENTS};
 use crate::swarm::{self, Draw};
 
-/// Where a client comes in.
+/// Where a client comes in, in the order of `listen` in `swarm.rs`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Entrance {
+enum Entrance {
     /// By a listener without TLS, or by the submission socket.
     Plain,
     /// STARTTLS is offered.
@@ -38,7 +38,7 @@ enum Layer {
 /// A client's TLS and login.
 #[derive(Debug)]
 pub(super) struct Security {
-    pub(super) entrance: Entrance,
+    entrance: Entrance,
     /// It logs in, with this password.
     password: Option<&'static str>,
     /// It sends commands in plain behind STARTTLS.
@@ -82,13 +82,9 @@ impl Security {
         Self { layer: Layer::None, has_asked: false, is_logged_in: false, answer: HELLO, ..*self }
     }
 
-    /// What its listener is in the configuration.
+    /// Its entry of `listen`.
     pub(super) fn listener(&self) -> u8 {
-        match self.entrance {
-            Entrance::Plain => PLACES[0],
-            Entrance::StartTls => PLACES[1],
-            Entrance::Implicit => PLACES[2],
-        }
+        self.entrance as u8
     }
 
     /// The letters behind ESMTP (RFC 3848).
@@ -168,8 +164,8 @@ impl Client {
         self.say_hello();
     }
 
-    pub(super) fn say_hello(&mut self) {
-        self.say(&format!("{} c{}.example", self.hello(), self.host), Awaited::Hello);
+    fn say_hello(&mut self) {
+        self.say(&self.hello(), Awaited::Hello);
     }
 
     /// EHLO or HELO was answered, or a refusal in what follows from it was: the next step to the first mail.

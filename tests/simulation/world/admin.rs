@@ -97,6 +97,7 @@ impl World {
     /// What was prepared is what the relay goes by, or begins with the next time.
     pub(super) fn reloaded(&mut self, prepared: Prepared) {
         if prepared.config.smarthosts != self.config.smarthosts {
+            // Routes to others remember no refused login.
             self.oracle.secret_changed();
         }
         self.swarm.configure(&prepared.swarm);
