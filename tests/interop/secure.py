@@ -24,6 +24,8 @@ class Secure:
     logins       {user: secret}
     replies      {verb: reply} instead of the usual ones to MAIL, RCPT and DATA; "." for the mail data
     refusal      the reply to a wrong login; `endless`: every AUTH line is answered with 334
+
+    While `may_login` is not set, no login is answered.
     """
 
     def __init__(
@@ -48,6 +50,8 @@ class Secure:
         self.logins, self.refusal, self.endless, self.old_form = logins, refusal, endless, old_form
         self.replies = replies or {}
         self.sessions, self.mail = [], []
+        self.may_login = threading.Event()
+        self.may_login.set()
         self.context = None
         if certificate:
             self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -207,6 +211,7 @@ class Seen:
 
     def auth(self, words):
         self.logins += 1
+        self.server.may_login.wait()
         mechanism = words[1].upper()
         if self.server.endless:
             while self.lines[-1] != "*":

@@ -295,7 +295,10 @@ def login(world):
             server = Secure(world, certificate, mechanisms=["CRAM-MD5", mechanism], logins={USER: PASSWORD})
             kind = "token_file" if "AUTH" in mechanism else "password_file"
             relay = relay_to(world, server, name=f"{mechanism}-{key}", user=USER, **{kind: files[key]}, **ca)
+            # All three wait by then: how many were in when the fault was logged is told, too.
+            server.may_login.clear()
             hand_in(relay, 3)
+            server.may_login.set()
             if key == "right":
                 expect_mail(server, relay, 3)
                 expect(server.logins_tried() == 1, "more than one login for one connection")
