@@ -15,6 +15,7 @@ use postern::receiver::Peer;
 use crate::disk::Random;
 use crate::dsn;
 use crate::mail::{self, Mail};
+use crate::names;
 use crate::net::{End, Got, Ms, Wire};
 use crate::oracle::{Oracle, Stage};
 use crate::swarm::{self, Draw};
@@ -363,7 +364,7 @@ impl Client {
     }
 
     fn say_recipient(&mut self, at: usize, recipient: usize, oracle: &Oracle) {
-        self.say(&recipient_command(at, recipient, oracle), Awaited::Rcpt(at, recipient));
+        self.say(&self.recipient_command(at, recipient, oracle), Awaited::Rcpt(at, recipient));
     }
 
     fn next_message(&mut self, random: &mut Random, oracle: &mut Oracle) {
@@ -394,6 +395,13 @@ impl Client {
             format!("Received: from c{host}.example ({whence})\r\n\tby relay.example with {protocol} id ");
         let has_dsn = self.is_extended && random.chance(self.habits.dsn);
         oracle.submit(mail, recipients as usize, trace, has_dsn)
+    }
+
+    fn recipient_command(&self, at: usize, recipient: usize, oracle: &Oracle) -> String {
+        let has_dsn = oracle.submission(at).has_dsn;
+        let parameters = if has_dsn { dsn::of_recipient(at, recipient) } else { String::new() };
+        let call = if self.habits.calls_names { names::called } else { mail::forward_path };
+        format!("RCPT TO:<{}>{parameters}", call(at, recipient))
     }
 
     fn mail_command(&self, random: &mut Random, at: usize, oracle: &Oracle) -> String {
@@ -478,17 +486,11 @@ impl Client {
             let command = self.mail_command(random, at, oracle);
             self.say(&command, Awaited::Other);
             for recipient in 0..oracle.recipients(at) {
-                self.say(&recipient_command(at, recipient, oracle), Awaited::Other);
+                self.say(&self.recipient_command(at, recipient, oracle), Awaited::Other);
             }
             self.say("DATA", Awaited::Other);
             self.append_mail(at, oracle);
         }
         self.messages = 0;
     }
-}
-
-fn recipient_command(at: usize, recipient: usize, oracle: &Oracle) -> String {
-    let has_dsn = oracle.submission(at).has_dsn;
-    let parameters = if has_dsn { dsn::of_recipient(at, recipient) } else { String::new() };
-    format!("RCPT TO:<{}>{parameters}", mail::forward_path(at, recipient))
 }

@@ -128,14 +128,17 @@ pub(crate) fn reverse_path(id: usize) -> String {
     if id % 7 == 3 { String::new() } else { format!("s{id}@client.example") }
 }
 
+/// The domain of all recipients.
+pub(crate) const DOMAIN: &str = "dest.example";
+
 /// The forward-path of recipient `at` of submission `id`.
 pub(crate) fn forward_path(id: usize, at: usize) -> String {
-    format!("s{id}.r{at}@dest.example")
+    format!("s{id}.r{at}@{DOMAIN}")
 }
 
 /// The submission and the recipient that a forward-path names.
 pub(crate) fn named(forward_path: &str) -> Option<(usize, usize)> {
-    let local_part = forward_path.strip_suffix("@dest.example")?;
+    let local_part = forward_path.strip_suffix(DOMAIN)?.strip_suffix('@')?;
     let (id, at) = local_part.strip_prefix('s')?.split_once(".r")?;
     Some((id.parse().ok()?, at.parse().ok()?))
 }

@@ -121,6 +121,8 @@ pub(crate) struct Clients {
     pub(crate) tls: u32,
     /// Handshakes of clients out of a thousand that fail.
     pub(crate) handshakes: u32,
+    /// Some recipients are called by a local name, or without a domain.
+    pub(crate) calls_names: bool,
 }
 
 /// What the smarthost does, in events out of a thousand.
@@ -250,7 +252,7 @@ impl Swarm {
         swarm
     }
 
-    /// TLS and logins of clients, and reloads, by draws of their own, so that a run without them is what it
+    /// TLS and logins of clients, reloads, local names, by draws of their own, so that a run without them is what it
     /// was before there were any.
     pub(crate) fn draw_later_additions(&mut self, random: &mut Random) {
         if self.has_room_for_tls() {
@@ -260,6 +262,7 @@ impl Swarm {
         if self.faults.stops + self.faults.kills > 0 {
             self.faults.reloads = random.pick(&[0, 0, 3, 30]);
         }
+        self.clients.calls_names = random.chance(300);
     }
 
     /// False where a small board has no room for clients with TLS beside the smarthosts.
@@ -319,28 +322,6 @@ impl Configured {
             envelope: random.chance(200).then_some(USER),
             header_from: random.chance(200).then_some(USER),
         }
-    }
-
-    /// The tables of the configuration.
-    pub(crate) fn tables(&self, connections: usize) -> String {
-        let Self { tls, .. } = self;
-        let mut table = format!("tls = \"{tls}\"\nconnections = {connections}\n");
-        if *tls != "none" && self.is_pinned {
-            table += "pins = [\"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\"]\n";
-        }
-        if let Some(auth) = self.auth {
-            let file = if auth.contains("oauth") { "token_file" } else { "password_file" };
-            table += &format!("auth = \"{auth}\"\nuser = \"{USER}\"\n{file} = \"/etc/secret\"\n");
-            if *tls == "none" {
-                table += "allow_plaintext_auth = true\n";
-            }
-        }
-        let table = |at: usize| format!("[[smarthost]]\nhost = \"198.51.100.{}\"\n{table}", at + 1);
-        let key = |(key, value): (&str, Option<&str>)| {
-            value.map_or_else(String::new, |value| format!("{key} = \"{value}\"\n"))
-        };
-        let sender = [("envelope", self.envelope), ("header_from", self.header_from)].map(key);
-        (0..self.count).map(table).chain(["[sender]\n".to_owned()]).chain(sender).collect()
     }
 }
 
@@ -403,19 +384,6 @@ impl Faults {
 }
 
 impl Clients {
-    /// What they come in by: `listen`, and the tables of users and of the listeners' TLS.
-    pub(crate) fn listeners(&self) -> (&'static str, &'static str) {
-        match self.tls {
-            0 => ("listen = [\"192.0.2.254:25\"]", ""),
-            _ => (
-                "listen = [\"192.0.2.254:25\", \
-                 { address = \"192.0.2.254:587\", tls = \"starttls\", auth = true }, \
-                 { address = \"192.0.2.254:465\", tls = \"implicit\", auth = true }]",
-                "[users]\ncamera = \"/etc/camera\"\n[listener_tls]\ncertificate = \"/etc/certificate\"\nkey = \"/etc/key\"\n",
-            ),
-        }
-    }
-
     fn new(random: &mut Random) -> Self {
         let mut kinds = [(); 9].map(|()| random.weight(20));
         // Floods cost a client nothing and tell the oracle little.
@@ -435,6 +403,7 @@ impl Clients {
             local: 0,
             tls: 0,
             handshakes: 0,
+            calls_names: false,
         }
     }
 }

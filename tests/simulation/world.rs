@@ -29,16 +29,16 @@ mod faults;
 mod peers;
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use postern::config::Config;
-use postern::limits::{RECEIVER_SESSIONS, SENDER_CONNECTIONS, SPOOL_BLOCKS};
+use postern::limits::SPOOL_BLOCKS;
 use postern::relay::Relay;
 use postern::spool::{Start, StartError, Store};
 use postern::time::{Duration, Instant, Now, Tick, Wall};
 
 use crate::clients::Client;
 use crate::clock::ClockNote;
+use crate::configuration;
 use crate::disk::{Disk, Random};
 use crate::driver::{Driver, Prepared};
 use crate::figures::Figures;
@@ -94,23 +94,6 @@ pub(crate) struct World {
     figures: Figures,
 }
 
-fn config(swarm: &Swarm) -> Config {
-    let sessions = swarm.sessions.min(RECEIVER_SESSIONS);
-    let connections = swarm.connections.min(SENDER_CONNECTIONS);
-    let give_up = swarm.give_up_s;
-    let of_client = swarm.sessions_of_client.min(sessions);
-    let (listen, listener_tls) = swarm.clients.listeners();
-    let bare_lf = if swarm.refuses_bare_lf { "refuse" } else { "repair" };
-    let text = format!(
-        "hostname = \"relay.example\"\n{listen}\nallow = [\"192.0.2.0/24\"]\n\
-         [limits]\nsessions = {sessions}\nsessions_per_client = {of_client}\nspool_share = \"100%\"\n\
-         [quirks]\nbare_lf = \"{bare_lf}\"\nmissing_fields = false\n[retry]\ngive_up = \"{give_up}s\"\n{listener_tls}{}",
-        swarm.configured.tables(connections)
-    );
-    Config::parse(&text, Path::new("simulation.toml"), "relay.example")
-        .unwrap_or_else(|error| panic!("the configuration is valid: {error}"))
-}
-
 impl World {
     pub(crate) fn new(seed: u64) -> Self {
         // Hashed once, so that near seeds have nothing in common.
@@ -129,7 +112,7 @@ impl World {
             disk_heals_at: None,
             keys: Keys::new(),
             freezes_as: Crash::Kill,
-            config: config(&swarm),
+            config: configuration::of(&swarm),
             prepared: None,
             relay: None,
             starts_at: now,

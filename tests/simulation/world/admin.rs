@@ -7,6 +7,7 @@ use postern::sender::{Fault, LoginFault, Route, RouteState};
 use postern::spool::{MessageId, MessageIndex};
 
 use super::{RELEASED_UNIX_S, World};
+use crate::configuration;
 use crate::driver::Prepared;
 use crate::smarthosts::Smarthost;
 use crate::swarm::Draw;
@@ -78,7 +79,7 @@ impl World {
     /// a smarthost waits until there is none.
     pub(super) fn reload(&mut self) {
         let Some(swarm) = self.swarm.reconfigured(&mut self.random) else { return };
-        let config = super::config(&swarm);
+        let config = configuration::of(&swarm);
         let now = self.clocks();
         let Some(relay) = &mut self.relay else { return };
         trace!(
