@@ -2,14 +2,15 @@
 //! replays a seed and tells what happens; `SIM_SEEDS` and `SIM_STEPS` say how many seeds run for how many
 //! steps, `SIM_START` where they begin, and `SIM_MINUTES` runs until that time is over.
 //!
-//! Each kind of actor has a file: [`clients`] with TLS, logins, what they call recipients ([`names`]) and what
-//! they ask to hear ([`dsn`]), [`smarthosts`] with their login, the network ([`net`]), what TLS and secrets
-//! are ([`secure`]), the disk ([`disk`]), the event loop ([`driver`]), the administrator (`world/admin.rs`).
-//! [`world`] steps them, [`oracle`] judges, [`swarm`] says how much of what a seed has, [`configuration`] what
-//! of it the relay reads. A new actor that comes over the network is a file with `wakes_at` and `act`, and a line for each in `world.rs` and `world/peers.rs`;
-//! one that just does something at times is a function beside `world/admin.rs`, and a line in
-//! `world/faults.rs`. Its draws stand in `swarm.rs`, a quiet value for the time when the faults have
-//! stopped among them; what must be true because of it has a file below `oracle/`.
+//! Each kind of actor has a file: [`clients`] with TLS, logins, what they call recipients ([`names`]) and
+//! ask to hear ([`dsn`]), [`smarthosts`] with their login, the network ([`net`]), what TLS and secrets are
+//! ([`secure`]), the disk ([`disk`]), the event loop ([`driver`]), the administrator (`world/admin.rs`).
+//! [`world`] steps them, [`oracle`] judges, [`swarm`] says how much of what a seed has, [`configuration`]
+//! makes of it what the relay reads. A new actor that comes over the network is a file with `wakes_at` and
+//! `act`, and a line for each in `world.rs` and `world/peers.rs`; one that just does something at times is a
+//! function beside `world/admin.rs`, and a line in `world/faults.rs`. Its draws stand in `swarm.rs`, a quiet
+//! value for the time when the faults have stopped among them; what must be true because of it has a file
+//! below `oracle/`.
 mod clients;
 mod clock;
 mod configuration;

@@ -252,8 +252,8 @@ impl Swarm {
         swarm
     }
 
-    /// TLS and logins of clients, reloads, local names, by draws of their own, so that a run without them is what it
-    /// was before there were any.
+    /// TLS and logins of clients, reloads, local names: by draws of their own, so that a run without them is
+    /// what it was before there were any.
     pub(crate) fn draw_later_additions(&mut self, random: &mut Random) {
         if self.has_room_for_tls() {
             self.clients.tls = random.pick(&[0, 0, 300, 1000]);
