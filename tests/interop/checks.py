@@ -65,16 +65,23 @@ class World:
 
 
 PORTS = random.Random(os.getpid())
+GIVEN = set()
 
 
 def free_port():
-    """A loopback port below the kernel's own choice of client ports, so no client of ours can take it."""
+    """A loopback port below the kernel's own choice of client ports, so no client of ours can take it.
+
+    None is given twice: it may be bound much later.
+    """
     for _ in range(1000):
         port = PORTS.randrange(12000, 32000)
+        if port in GIVEN:
+            continue
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", port))
             except OSError:
                 continue
-            return port
+        GIVEN.add(port)
+        return port
     raise OSError("no free port on loopback")

@@ -70,7 +70,7 @@ class Device:
         return done
 
 
-@check("login.device", 90)
+@check("login.device", 180)
 def device(world):
     """The code is shown, the interval kept and made longer, the token stored 0600; a waiting relay goes on."""
     pending, slower = error("authorization_pending"), error("slow_down")
@@ -91,7 +91,7 @@ def device(world):
     scope = "https://outlook.office.com/SMTP.Send offline_access"
     expect(forms[0] == {"client_id": "client-id", "scope": scope}, f"asked with {forms[0]}")
     expect(forms[1] == {"grant_type": GRANT, "device_code": DEVICE_CODE, "client_id": "client-id"}, f"{forms[1]}")
-    expect_mail(server, relay, seconds=40)
+    expect_mail(server, relay, seconds=60)
     expect(device.endpoint.forms[-1]["refresh_token"] == REFRESH, "the relay asks with another token")
     expect_no_token_in(relay, REFRESH)
     return f"{len(device.times)} polls"

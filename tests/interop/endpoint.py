@@ -19,11 +19,16 @@ class Endpoint:
               a function is called with the form for one of these
     behave    "" (as it should), "chunked" (octet by octet), "open" (no length), "drip" (an octet a ms),
               "silent", "deaf" (no handshake), "drop" (half of an answer), "close" (none)
+    stuck     how many connections were left without an answer by "silent" and "deaf"
+
+    While `may_end` is not set, the last octet of what drips is held back.
     """
 
     def __init__(self, world, certificate, *answers):
         self.answers, self.behave = list(answers), ""
-        self.forms, self.heads, self.connections = [], [], 0
+        self.forms, self.heads, self.connections, self.stuck = [], [], 0, 0
+        self.may_end = threading.Event()
+        self.may_end.set()
         self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self.context.load_cert_chain(*certificate)
         self.port = free_port()
@@ -56,7 +61,7 @@ class Endpoint:
         try:
             if self.behave == "deaf":
                 connection.recv(1)
-                time.sleep(100)
+                self.stick()
             with self.context.wrap_socket(connection, server_side=True) as stream:
                 self.answer(stream)
         except OSError:
@@ -64,13 +69,17 @@ class Endpoint:
         finally:
             connection.close()
 
+    def stick(self):
+        self.stuck += 1
+        time.sleep(100)
+
     def answer(self, stream):
         head, body = read_request(stream)
         self.heads.append(head)
         form = dict(urllib.parse.parse_qsl(body.decode(), keep_blank_values=True, strict_parsing=True))
         self.forms.append(form)
         if self.behave == "silent":
-            time.sleep(100)
+            self.stick()
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         if callable(answer):
             answer = answer(form)
@@ -81,9 +90,11 @@ class Endpoint:
             stream.sendall(octets[: len(octets) - 20])
             stream.close()
         elif self.behave == "drip":
-            for octet in octets:
+            for octet in octets[:-1]:
                 stream.sendall(bytes([octet]))
                 time.sleep(0.001)
+            self.may_end.wait()
+            stream.sendall(octets[-1:])
         else:
             stream.sendall(octets)
 

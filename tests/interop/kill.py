@@ -13,8 +13,9 @@ Each attempt of a client has a sender of its own. So it is known of every attemp
 
 The second kind of duplicate: one attempt that the sink answered with 250 more than once. It is explained if
 its first copy was in flight when a kill came: it is the last message of its connection or the last but one,
-the kill came within a second of the sink's 250 (which may come after the kill, as what the relay had sent is
-still read), and the other copy came later over another connection. Any other duplicate is a failure.
+the kill came within seconds of the sink's 250 (which may come after the kill, as what the relay had sent is
+still read; a busy machine may stop either of them for that long), and the other copy came later over another
+connection. Any other duplicate is a failure.
 """
 
 import collections
@@ -28,7 +29,7 @@ from relay import Relay
 from sink import Sink
 
 CLIENTS = 20
-FREE_SECONDS_MAX = 1.0
+FREE_SECONDS_MAX = 5.0
 IN_FLIGHT_MAX = 1
 
 
@@ -109,8 +110,9 @@ def storm(world, relay, sink, kills, moods, also_to=()):
         relay.start()
     time.sleep(0.3)
     stop.set()
+    # Each wait of theirs is bounded; what they had under way is counted.
     for client in clients:
-        client.join(30)
+        client.join()
     return clients, times
 
 
@@ -148,7 +150,7 @@ def accounts(sink, clients, kills):
     unknown = [message for client in clients for message in client.unknown]
     unsent = [message for client in clients for message in client.unsent]
     expect(len(accepted) >= len(kills), f"only {len(accepted)} messages were accepted: no load")
-    sink.wait_for(accepted, 90)
+    sink.wait_for(accepted, 240)
     sink.wait_quiet(2)
 
     copies = answered_copies(sink.records())
@@ -159,7 +161,8 @@ def accounts(sink, clients, kills):
     expect(
         not ghosts, f"{len(ghosts)} messages came that were never sent whole or were refused: {ghosts[:3]}"
     )
-    wrong = mail.compare([m for m in accepted + unknown if m.sender in came], sink, exactly_once=False)
+    # More of the unknown ones may come until now; of none it is asked that it does.
+    wrong = mail.compare(accepted + unknown, sink, exactly_once=False)
     wrong = [text for text in wrong if "did not get it" not in text]
     expect(not wrong, f"{len(wrong)} faults, the first: {wrong[:3]}")
     explained, farthest, strange = explain(sink.records(), copies, kills)
@@ -178,7 +181,7 @@ def accounts(sink, clients, kills):
     )
 
 
-@check("kill", 420)
+@check("kill", 1200)
 def kill(world):
     """The storm, then peace until all that was accepted has arrived; then the accounts."""
     sink = Sink(world, free_port()).start()
@@ -189,7 +192,7 @@ def kill(world):
     return accounts(sink, clients, kills)
 
 
-@check("kill.unwell", 240)
+@check("kill.unwell", 900)
 def unwell(world):
     """The smarthost drops after the dot, or defers one recipient of each message: heads are rewritten."""
     sink = Sink(world, free_port()).start()

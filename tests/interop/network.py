@@ -28,7 +28,7 @@ def unshared():
     return None
 
 
-@check("network.comes_up", 240)
+@check("network.comes_up", 400)
 def comes_up(world):
     command = unshared()
     if not command:
@@ -72,7 +72,7 @@ def comes_up_inside(world):
         ip("address", "add", f"192.0.2.{number}/32", "dev", "lo")
     more = [mail.alert(number) for number in range(3, 6)]
     expect(not load.send_all(relay.port, more, clients=1), "not accepted")
-    expect(sink.wait_for(more, 30), f"not relayed: {relay.log_tail()}")
+    expect(sink.wait_for(more, 60), f"not relayed: {relay.log_tail()}")
     expect(relay.log().count(HURRIED) == 1, relay.log_tail())
     return f"relayed {took:.1f} s after the address came"
 

@@ -27,7 +27,7 @@ def octets(world):
     )
     unsent = load.send_all(relay.port, messages, clients=8, seconds=300)
     expect(not unsent, f"{len(unsent)} not accepted, the first: {[(m.sender, r) for m, r in unsent[:2]]}")
-    sink.wait_for(messages, 60)
+    sink.wait_for(messages, 90)
     sink.wait_quiet()
     wrong = mail.compare(messages, sink)
     expect(not wrong, f"{len(wrong)} faults, the first: {wrong[:3]}")
@@ -56,7 +56,7 @@ def chunking(world):
     return "2 smarthosts, 460 messages"
 
 
-@check("octets.without_extensions", 60)
+@check("octets.without_extensions", 120)
 def without_extensions(world):
     """A smarthost that offers nothing: no pipelining, no SIZE; 7-bit mail arrives all the same."""
     sink = Sink(world, free_port(), extensions=[]).start()
@@ -64,7 +64,7 @@ def without_extensions(world):
     messages = [m for m in (mail.corpus(number, world.seed) for number in range(120)) if not m.is_8bit]
     unsent = load.send_all(relay.port, messages, clients=4)
     expect(not unsent, f"{len(unsent)} not accepted, the first: {[(m.sender, r) for m, r in unsent[:2]]}")
-    sink.wait_for(messages, 30)
+    sink.wait_for(messages, 60)
     wrong = mail.compare(messages, sink)
     expect(not wrong, f"{len(wrong)} faults, the first: {wrong[:3]}")
     return f"{len(messages)} messages"

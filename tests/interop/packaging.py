@@ -282,7 +282,7 @@ def filtered(unit):
     return allowed
 
 
-@check("packaging.filter", 60)
+@check("packaging.filter", 120)
 def system_calls(world):
     """Everything that the relay asks of the kernel from its start to its end is let through by the unit."""
     sink = Sink(world, free_port()).start()
@@ -291,8 +291,8 @@ def system_calls(world):
     relay.wrapper = ["strace", "-f", "-qq", "-o", str(trace)]
     relay.start()
     messages = [mail.alert(n, 3000, "call", 2, world.seed) for n in range(20)]
-    expect(not load.send_all(relay.port, messages, 4, 20), "not accepted")
-    expect(sink.wait_for(messages, 20), "not relayed")
+    expect(not load.send_all(relay.port, messages, 4, 60), "not accepted")
+    expect(sink.wait_for(messages, 60), "not relayed")
     relay.terminate_traced()
     text = trace.read_text(errors="replace")
     # The first call starts the program, and is the unit's supervisor's.

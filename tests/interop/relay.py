@@ -102,7 +102,7 @@ class Relay:
         self.process.kill()
         self.process.wait()
 
-    def terminate(self, seconds=10):
+    def terminate(self, seconds=30):
         """SIGTERM; returns the exit code."""
         self.process.send_signal(signal.SIGTERM)
         try:
@@ -117,7 +117,7 @@ class Relay:
         )
         for child in children:
             os.kill(int(child), signal.SIGTERM)
-        return self.process.wait(20)
+        return self.process.wait(60)
 
     def end(self):
         """At the end of a check: it must have lived until now, or been ended on purpose."""

@@ -23,7 +23,7 @@ def scan(port, scripts, *options):
     return {script.get("id"): script.get("output") for script in tree.iter("script")}
 
 
-@check("scanners.nmap", 300)
+@check("scanners.nmap", 600)
 def nmap(world):
     """SEC-relay-a: a stranger's scan hangs and breaks nothing, finds no user, and no open relay."""
     secured = Secured(world)

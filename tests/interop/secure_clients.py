@@ -198,7 +198,9 @@ def hello(port, behind=b"", seconds=SECONDS):
     connection.sendall(b"EHLO raw.test.example\r\n")
     heard = b""
     while b"250 HELP" not in heard:
-        heard += connection.recv(1024)
+        octets = connection.recv(1024)
+        expect(octets, f"closed behind {heard}")
+        heard += octets
     connection.sendall(b"STARTTLS\r\n" + behind)
     expect(connection.recv(1024) == b"220 2.0.0 Begin with TLS\r\n", "STARTTLS was refused")
     return connection
@@ -345,15 +347,18 @@ def stalled(world):
     time.sleep(3)
     messages, slowest, tries = texts(world, "good", 10, eight_bit=False), 0, 0
     for message, port in zip(messages, [secured.starttls, secured.implicit] * 5):
-        start = time.monotonic()
-        while True:
+        start, is_taken = time.monotonic(), False
+        while not is_taken:
             tries += 1
             try:
                 with secured.connect(port) as client:
                     client.login(USER, PASSWORD)
                     client.sendmail(message.sender, message.recipients, message.data)
-                break
+                    # Who is slow to say QUIT may have had to leave for another, and is told so.
+                    is_taken = True
             except (OSError, smtplib.SMTPException):
+                if is_taken:
+                    break
                 expect(time.monotonic() - start < 60, "a good client does not get in")
                 time.sleep(0.1)
         slowest = max(slowest, time.monotonic() - start)

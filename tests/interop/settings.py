@@ -27,7 +27,7 @@ def configuration(folder, **changes):
     return "\n".join(lines.values()) + "\n"
 
 
-def refusal(world, name, text, *words, codes=CODES):
+def refusal(world, name, text, *words, codes=CODES, seconds=30):
     """Starts with `text` as configuration; returns None, or what is wrong with how it ended."""
     folder = world.folder_for(name.replace(" ", "_"))
     path = folder / "postern.toml"
@@ -37,7 +37,7 @@ def refusal(world, name, text, *words, codes=CODES):
         done = subprocess.run(
             [world.binary, "serve", "--config", str(path)],
             capture_output=True,
-            timeout=5,
+            timeout=seconds,
             env={k: v for k, v in os.environ.items() if k != "RUST_LOG"},
         )
     except subprocess.TimeoutExpired:
@@ -101,7 +101,7 @@ def refused(world):
     return f"{len(cases) + 2} bad configurations"
 
 
-@check("settings.tmpfs", 30)
+@check("settings.tmpfs", 90)
 def tmpfs(world):
     """A spool in memory is refused; with spool.volatile it is taken."""
     shared = pathlib.Path("/dev/shm")
@@ -115,12 +115,12 @@ def tmpfs(world):
     spool = f'[spool]\npath = "{folder}/spool"\nsize = "1MiB"'
     wrong = refusal(world, "tmpfs", configuration("FOLDER", spool=spool), "spool")
     expect(not wrong, str(wrong))
-    wrong = refusal(world, "volatile", configuration("FOLDER", spool=f"{spool}\nvolatile = true"))
+    wrong = refusal(world, "volatile", configuration("FOLDER", spool=f"{spool}\nvolatile = true"), seconds=5)
     expect(wrong == "volatile: it started", f"with volatile = true: {wrong or 'refused'}")
     return "refused, and taken with volatile = true"
 
 
-@check("settings.second_relay", 30)
+@check("settings.second_relay", 120)
 def second_relay(world):
     """A second relay on the spool of a running one is refused, and the first goes on."""
     from relay import Relay

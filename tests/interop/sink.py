@@ -2,8 +2,8 @@
 
 It runs as a process of its own. Class `Sink` starts it and reads what it wrote: `records` has one JSON line
 for each mail data that reached its end, written before the reply is sent; `data` has the octets,
-transparency undone. Behaviour comes as JSON lines on its standard input and is confirmed on its standard
-output:
+transparency undone. Behaviour comes as JSON, first as an argument, so that it holds before anybody can
+connect, then in lines on its standard input; each is confirmed on its standard output:
 
     extensions   list of EHLO lines
     delay        seconds before each batch of replies
@@ -50,13 +50,19 @@ class Sink:
 
     def start(self):
         self.process = subprocess.Popen(
-            [sys.executable, os.path.abspath(__file__), str(self.port), str(self.folder), self.address],
+            [
+                sys.executable,
+                os.path.abspath(__file__),
+                str(self.port),
+                str(self.folder),
+                self.address,
+                json.dumps(self.behaviour),
+            ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
         )
         self.process.stdout.readline()
-        self.behave(**self.behaviour)
         return self
 
     def behave(self, **behaviour):
@@ -306,7 +312,7 @@ class Connection:
 class Server:
     """The loop: accepts, reads, writes, delays."""
 
-    def __init__(self, port, folder, address):
+    def __init__(self, port, folder, address, behaviour):
         self.behaviour = {
             "extensions": EXTENSIONS,
             "delay": 0,
@@ -317,6 +323,7 @@ class Server:
             "refuse": False,
             "refusal": "550 5.1.1 no such mailbox",
             "no_null": False,
+            **behaviour,
         }
         self.selector = selectors.EpollSelector()
         self.listener = socket.create_server((address, port), backlog=128)
@@ -434,8 +441,9 @@ def main():
     arguments.add_argument("port", type=int)
     arguments.add_argument("folder")
     arguments.add_argument("address")
+    arguments.add_argument("behaviour", type=json.loads)
     options = arguments.parse_args()
-    server = Server(options.port, options.folder, options.address)
+    server = Server(options.port, options.folder, options.address, options.behaviour)
     print("ready", flush=True)
     server.serve()
 

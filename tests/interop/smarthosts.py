@@ -76,7 +76,19 @@ def body_of(message):
     return message.data.split(b"\r\n\r\n", 1)[1].replace(b"\r\n", b"\n")
 
 
-@check("smarthosts.smtp_sink", 90)
+def dumped(folder):
+    """What smtp-sink has written until now: sender of each file, empty before it is there, and its text."""
+    texts = [path.read_bytes() for path in folder.iterdir()]
+    return [(text.partition(b"X-Mail-Args: <")[2].partition(b">")[0].decode(), text) for text in texts]
+
+
+def is_whole(text, message):
+    """True when smtp-sink's file ends as the message does, LF for CRLF."""
+    text, data = (octets.replace(b"\r\n", b"\n").rstrip(b"\n") for octets in (text, message.data))
+    return text.endswith(data)
+
+
+@check("smarthosts.smtp_sink", 180)
 def smtp_sink(world):
     """Each message as one file, one recipient each, named in the file by its sender; octets compared with
     LF for CRLF.
@@ -97,11 +109,17 @@ def smtp_sink(world):
     accept(relay, messages)
     found = Sink.wait_until(lambda: len(list(dumps.iterdir())) >= len(messages), SECONDS)
     expect(found, f"{len(list(dumps.iterdir()))} of {len(messages)} files")
+    wanted = {message.sender: message for message in messages}
+
+    def are_whole():
+        files = dumped(dumps)
+        return all(sender in wanted and is_whole(text, wanted[sender]) for sender, text in files)
+
+    # A file is there before its message is written to the end. What never gets whole is told below.
+    Sink.wait_until(are_whole, 20)
     time.sleep(0.5)
     by_sender = {}
-    for path in dumps.iterdir():
-        text = path.read_bytes()
-        sender = text.split(b"X-Mail-Args: <", 1)[1].split(b">", 1)[0].decode()
+    for sender, text in dumped(dumps):
         expect(sender not in by_sender, f"{sender} arrived twice")
         by_sender[sender] = text
     for message in messages:
@@ -113,12 +131,7 @@ def smtp_sink(world):
             if line.startswith(b"X-Rcpt-Args: <")
         ]
         expect(got == message.recipients, f"{message.sender} went to {got[:3]}, not {message.recipients[:3]}")
-        expect(
-            text.replace(b"\r\n", b"\n")
-            .rstrip(b"\n")
-            .endswith(message.data.replace(b"\r\n", b"\n").rstrip(b"\n")),
-            f"{message.sender} is changed",
-        )
+        expect(is_whole(text, message), f"{message.sender} is changed")
     return f"{len(messages)} messages"
 
 

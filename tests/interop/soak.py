@@ -8,9 +8,11 @@ drops, defers and closes. Then the load ends, the smarthost is well, the queue d
     blocks        are all free: a message of the whole announced size may begin
     slots         are all free: as many sessions as there are slots are greeted at once, none is evicted
 
-Before is measured after a first load, since what is used once stays mapped.
+Before is measured after a first load that has used all there is, the spool's blocks and the slots, since what
+is used once stays mapped.
 """
 
+import json
 import os
 import random
 import re
@@ -18,16 +20,18 @@ import threading
 import time
 
 import load
+import mail
 from checks import check, expect, free_port
 from kill import Client
 from relay import Relay
 from sink import Sink
+from tools import answer
 
 CLIENTS = 8
 NUISANCES = 8
 SLOTS = 64
 GROWTH_KIB_MAX = 128
-DRAIN_SECONDS_MAX = 90
+DRAIN_SECONDS_MAX = 300
 MOODS = [
     {},
     {"delay": 0.02},
@@ -84,10 +88,12 @@ def private_kib(relay):
     return int(re.search(r"Private_Dirty:\s+(\d+)", text)[1])
 
 
-def storm(world, relay, sink, seconds):
-    """Load for so long; returns the messages that were accepted, and those that may have been."""
+def storm(world, relay, sink, seconds, first):
+    """Load for so long, by clients with numbers from `first` on; returns the messages that were accepted."""
     stop = threading.Event()
-    clients = [Client(number, relay.port, stop, world.seed, ()) for number in range(CLIENTS)]
+    clients = [
+        Client(number, relay.port, stop, world.seed, ()) for number in range(first, first + CLIENTS)
+    ]
     nuisances = [Nuisance(number, relay.port, stop) for number in range(NUISANCES)]
     for thread in clients + nuisances:
         thread.start()
@@ -96,16 +102,43 @@ def storm(world, relay, sink, seconds):
         sink.behave(**{**WELL, **world.random.choice(MOODS)})
         time.sleep(min(1, max(0, end - time.monotonic())))
     stop.set()
+    # Each wait of theirs is bounded; what they had under way is counted.
     for thread in clients + nuisances:
-        thread.join(30)
+        thread.join()
     sink.behave(**WELL)
     return [message for client in clients for message in client.accepted]
 
 
+def use_all(world, relay, sink):
+    """Holds a message in each slot, and fills the spool while the smarthost is down; returns what was taken."""
+    held = [load.Session(relay.port) for _ in range(SLOTS)]
+    for number, session in enumerate(held):
+        expect(session.begin(mail.alert(number, 500, "held")).code == 354, "a slot takes no message")
+        session.send(b"half of a message\r\n" * 300)
+    for session in held:
+        session.close()
+    stop = threading.Event()
+    clients = [Client(number, relay.port, stop, world.seed, ()) for number in range(CLIENTS)]
+    for client in clients:
+        client.start()
+    is_full = sink.wait_until(lambda: all(client.unsent for client in clients), DRAIN_SECONDS_MAX)
+    stop.set()
+    for client in clients:
+        client.join()
+    expect(is_full, "the spool does not fill")
+    return [message for client in clients for message in client.accepted]
+
+
+def is_idle(relay):
+    status = json.loads(answer(relay, "status", "--json"))
+    return not (status["spool"]["waiting"] or status["clients_connected"] or status["smarthosts_connected"])
+
+
 def rest(relay, sink, accepted):
-    """Waits until what was accepted has come and nothing comes any more."""
+    """Waits until what was accepted has come, nothing comes any more, and nobody is connected."""
     sink.wait_for(accepted, DRAIN_SECONDS_MAX)
     sink.wait_quiet(12, DRAIN_SECONDS_MAX)
+    expect(sink.wait_until(lambda: is_idle(relay), 60), "messages wait, or somebody is connected still")
     expect(relay.is_running(), "the relay has ended")
     return descriptors(relay), private_kib(relay)
 
@@ -133,13 +166,15 @@ def all_slots_are_free(relay):
     return greeted == answers == SLOTS
 
 
-@check("soak", seconds=1500)
+@check("soak", seconds=3000)
 def soak(world):
-    sink = Sink(world, free_port()).start()
+    sink = Sink(world, free_port())
     relay = Relay(world, sink.port, size="16MiB", top='log = "warn"\n').start()
-    accepted = storm(world, relay, sink, 5)
+    accepted = use_all(world, relay, sink)
+    sink.start()
+    accepted += storm(world, relay, sink, 5, 100)
     before = rest(relay, sink, accepted)
-    accepted += storm(world, relay, sink, world.soak_seconds)
+    accepted += storm(world, relay, sink, world.soak_seconds, 200)
     after = rest(relay, sink, accepted)
     expect(accepted, "nothing was accepted: no load")
     expect(sink.wait_for(accepted, 1), "not all that was accepted has come")

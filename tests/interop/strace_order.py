@@ -156,7 +156,7 @@ def doctored(events, spool, verdicts):
     }
 
 
-@check("strace_order", 120)
+@check("strace_order", 360)
 def strace_order(world):
     """20 clients, messages of one block and of several, under strace; the trace is read, and doctored."""
     expect(shutil.which("strace"), "strace is missing")
@@ -185,9 +185,9 @@ def strace_order(world):
         mail.alert(n, (80, 2000, 9000, 40_000)[n % 4], f"t{n % 20}-{n}-", 1 + n % 3, world.seed)
         for n in range(300)
     ]
-    unsent = load.send_all(relay.port, messages, clients=20, seconds=60)
+    unsent = load.send_all(relay.port, messages, clients=20, seconds=120)
     expect(not unsent, f"{len(unsent)} not accepted, the first: {[(m.sender, r) for m, r in unsent[:2]]}")
-    sink.wait_for(messages, 30)
+    sink.wait_for(messages, 90)
     relay.terminate_traced()
     events = parse(trace.read_text(errors="replace").splitlines())
     spool = str(relay.spool)

@@ -9,7 +9,7 @@ from relay import Relay
 from sink import Sink
 
 
-@check("tiny", 90)
+@check("tiny", 300)
 def tiny(world):
     expect(os.access(world.tiny_binary, os.X_OK), "no binary for the tiny board: set POSTERN_TINY")
     sink = Sink(world, free_port()).start()
@@ -18,9 +18,9 @@ def tiny(world):
     big.recipients = [f"r{number}@test.example" for number in range(200)]
     expect(len(big.data) >= 5 * 2**20, f"only {len(big.data)} octets")
     small = [mail.alert(number, 1000, "tiny", 2, world.seed) for number in range(20)]
-    unsent = load.send_all(relay.port, [big, *small], clients=2, seconds=60)
+    unsent = load.send_all(relay.port, [big, *small], clients=2, seconds=120)
     expect(not unsent, f"{len(unsent)} not accepted, the first: {[(m.sender, r) for m, r in unsent[:2]]}")
-    sink.wait_for([big, *small], 40)
+    sink.wait_for([big, *small], 90)
     sink.wait_quiet(1.5)
     wrong = mail.compare([big, *small], sink)
     expect(not wrong, f"{len(wrong)} faults, the first: {wrong[:3]}")

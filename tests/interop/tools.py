@@ -49,7 +49,7 @@ def wait_until(condition, seconds, reason):
     expect(Sink.wait_until(condition, seconds), reason)
 
 
-@check("tools.password", 90)
+@check("tools.password", 180)
 def password(world):
     """A wrong password: the queue says so, in words and for programs; a right one and a retry let all go."""
     server = Secure(world, tls="none", plain_mechanisms=("PLAIN", "LOGIN"), logins={USER: PASSWORD})
@@ -86,18 +86,23 @@ def password(world):
     return top
 
 
-@check("tools.retry", 90)
+@check("tools.retry", 180)
 def retry(world):
     """A smarthost that is down for long, one that defers: a retry does not wait."""
-    sink = Sink(world, free_port())
-    relay = Relay(world, sink.port, retry='route_longest = "1h"\n').start()
+    sink = Sink(world, free_port(), later=True)
+    relay = Relay(world, sink.port, retry='route_longest = "1h"\n')
+    # What is deferred does not come by itself before it is asked for.
+    shortest = 'first = "1s"\nlongest = "5s"\n'
+    config = relay.config.read_text()
+    expect(shortest in config, "the waits are not as expected")
+    relay.config.write_text(config.replace(shortest, 'first = "1h"\nlongest = "1h"\n'))
+    relay.start()
     messages = alerts(world, "retry", 3)
     for message in messages:
         message.recipients[0] = "later." + message.recipients[0]
     accepted(relay, messages)
     wait_until(lambda: queue(relay)["routes"][0]["fault"] == "no connection", 20, "no fault is shown")
     sink.start()
-    sink.behave(later=True)
     answer(relay, "queue", "retry")
     wait_until(lambda: all(m["last_reply"] for m in queue(relay)["messages"]), 20, "no reply is shown")
     replies = {m["last_reply"] for m in queue(relay)["messages"]}
@@ -106,7 +111,8 @@ def retry(world):
     first = queue(relay)["messages"][0]
     answer(relay, "queue", "retry", first["id"])
     answer(relay, "queue", "retry")
-    expect(sink.wait_for(messages, 20), "they did not go")
+    expect(sink.wait_for(messages, 30), "they did not go")
+    wait_until(lambda: queue(relay)["messages"] == [], 30, "the queue is not empty")
     sink.wait_quiet(1)
     wrong = mail.compare(messages, sink)
     expect(not wrong, wrong[:3])
@@ -114,7 +120,7 @@ def retry(world):
     expect((code, errors) == (66, f"postern: there is no message {first['id']} in the spool\n"), errors)
 
 
-@check("tools.remove", 180)
+@check("tools.remove", 400)
 def remove(world):
     """Removals race with delivery: each message is delivered once, or removed, as the tool said."""
     sink = Sink(world, free_port(), delay=0.02).start()
@@ -153,7 +159,7 @@ def remove(world):
     return f"{len(removed)} removed, {len(delivered)} delivered"
 
 
-@check("tools.crowd", 240)
+@check("tools.crowd", 600)
 def crowd(world):
     """50 clients send while the tools ask in a loop: nobody waits for them, and each answer is whole."""
     sink = Sink(world, free_port(), extensions=["PIPELINING", "SIZE 20000000", "8BITMIME"]).start()
@@ -180,18 +186,20 @@ def crowd(world):
     for asker in askers:
         asker.start()
     accepted(relay, messages, 50)
-    expect(sink.wait_for(messages, 120), "not all arrived")
+    expect(sink.wait_for(messages, 240), "not all arrived")
+    # On a busy machine the load may be over before three answers have been.
+    came_back = Sink.wait_until(lambda: failures or min(runs.values()) >= 3, 120)
     is_over.set()
     for asker in askers:
         asker.join(60)
     expect(not failures, failures[:2])
     wrong = mail.compare(messages, sink)
     expect(not wrong, f"{len(wrong)} faults, the first: {wrong[:3]}")
-    expect(min(runs.values()) >= 3, f"the tools came to {runs}")
+    expect(came_back, f"the tools came to {runs}")
     return f"{len(messages)} messages, {runs['queue']} lists and {runs['status']} states meanwhile"
 
 
-@check("tools.stalled", 90)
+@check("tools.stalled", 300)
 def stalled(world):
     """Tools that read nothing keep nobody out for long; a long list is whole for one that reads late."""
     relay = Relay(world, free_port()).start()
@@ -236,7 +244,7 @@ def at_terminal(relay, typed, *words):
     return process.returncode, shown.decode()
 
 
-@check("tools.confirm", 60)
+@check("tools.confirm", 120)
 def confirm(world):
     """At a terminal a removal asks first."""
     relay = Relay(world, free_port()).start()
@@ -254,7 +262,7 @@ def confirm(world):
     expect(queue(relay)["messages"] == [], "something is left")
 
 
-@check("tools.sockets", 60)
+@check("tools.sockets", 120)
 def sockets(world):
     """No relay, a dead one's socket, a second relay, somebody who may not ask."""
     relay = Relay(world, free_port())
@@ -291,11 +299,11 @@ def hang_up(relay, line):
     """SIGHUP, and a wait for the log's `line`."""
     before = relay.log().count(line)
     relay.process.send_signal(signal.SIGHUP)
-    says_so = Sink.wait_until(lambda: relay.log().count(line) > before, 20)
+    says_so = Sink.wait_until(lambda: relay.log().count(line) > before, 60)
     expect(says_so, f"the log does not say {line!r}: {relay.log_tail()}")
 
 
-@check("tools.reload", 120)
+@check("tools.reload", 300)
 def reload(world):
     """SIGHUP: good settings hold, bad ones are refused, and nothing that is under way is disturbed."""
     first = Sink(world, free_port(), delay=0.1).start()
@@ -330,7 +338,7 @@ def reload(world):
     refused = session.transaction(foreign)
     expect(refused.code == 550, f"relay_to does not hold: {refused}")
     session.quit()
-    expect(second.wait_for([*late, begun], 30), "what came later does not go to the second smarthost")
+    expect(second.wait_for([*late, begun], 60), "what came later does not go to the second smarthost")
     wait_until(lambda: queue(relay)["messages"] == [], 20, "the queue is not empty")
     got = {}
     for sink in (first, second):

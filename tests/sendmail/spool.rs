@@ -29,8 +29,10 @@ fn a_message_waits_in_the_spool_for_the_relay() {
     assert_eq!(world.sendmail(&["a3@x.example", "\"a b\"c@y.example"], b"\nx\n").code, 65);
     assert_eq!(spool.metadata().expect("it was made").len(), octets);
     world.start();
-    for number in 0..3 {
-        let arrived = world.next();
+    // Two connections carry them: which is through first is open.
+    let mut all: Vec<_> = (0..3).map(|_| world.next()).collect();
+    all.sort_by(|one, other| one.to.cmp(&other.to));
+    for (number, arrived) in all.iter().enumerate() {
         assert_eq!(arrived.to, [format!("a{number}@x.example")]);
         assert_eq!(arrived.body(), body);
         let uid = if is_root() { "(uid 0)" } else { "(uid " };
