@@ -3,6 +3,7 @@
 
 use postern::receiver::{Peer, Users};
 use postern::relay::{Connection, Relay};
+use postern::sender::TlsFault;
 use postern::spool::Memory;
 use postern::time::{Duration, Now};
 
@@ -12,6 +13,12 @@ use super::memory::{assert_even, at, relay};
 /// An octet that no command may hold; what follows it is something that happens.
 const EVENT: u8 = 0xff;
 const EVENTS_MAX: usize = 200;
+
+/// Bits of the first octet.
+const AUTH: u8 = 4;
+const STARTTLS: u8 = 16;
+const IMPLICIT: u8 = 32;
+const BAD_HANDSHAKES: u8 = 64;
 
 /// The first octet chooses settings, the second the pieces; the rest is what the client sends, with events in
 /// it.
@@ -31,16 +38,18 @@ fn converse(settings: u8, piece: usize, octets: &[u8]) -> String {
     if settings & 2 > 0 {
         keys.push_str("quirks.missing_fields = false\nquirks.missing_brackets = false\n");
     }
-    if settings & 4 > 0 {
-        keys.push_str(
-            "listen = [{ address = \"127.0.0.1:25\", auth = true, allow_plaintext_auth = true }]\n",
-        );
-    }
+    keys.push_str(&listener(settings));
     if settings & 8 > 0 {
         keys.push_str("domain = \"example.com\"\nrelay_to = [\"example.com\"]\n");
     }
-    let tables = if settings & 4 > 0 { "[users]\nu = \"/etc/u\"\n" } else { "" };
-    let mut relay = relay(&keys, tables);
+    let mut tables = String::new();
+    if settings & AUTH > 0 {
+        tables.push_str("[users]\nu = \"/etc/u\"\n");
+    }
+    if settings & (STARTTLS | IMPLICIT) > 0 {
+        tables.push_str("[listener_tls]\ncertificate = \"/etc/c\"\nkey = \"/etc/k\"\n");
+    }
+    let mut relay = relay(&keys, &tables);
     let mut users = Users::default();
     assert!(users.add(b"u", b"p"), "a user");
     relay.set_users(users);
@@ -49,6 +58,14 @@ fn converse(settings: u8, piece: usize, octets: &[u8]) -> String {
     let mut client = admit(&mut relay, &now);
     let mut input = Input(octets);
     for _ in 0..EVENTS_MAX {
+        if relay.wants_tls(client) {
+            if settings & BAD_HANDSHAKES > 0 {
+                relay.tls_failed(&now, client, TlsFault::Handshake);
+            } else {
+                relay.tls_started(&now, client);
+                transcript.push_str("(in TLS)\n");
+            }
+        }
         say(&mut relay, &now, client, (input.until(EVENT), piece), &mut transcript);
         if input.0.is_empty() {
             break;
@@ -74,11 +91,24 @@ fn converse(settings: u8, piece: usize, octets: &[u8]) -> String {
     transcript
 }
 
+/// What the client comes in by.
+fn listener(settings: u8) -> String {
+    let has_auth = settings & AUTH > 0;
+    let more = match settings & (STARTTLS | IMPLICIT) {
+        0 if has_auth => ", allow_plaintext_auth = true",
+        0 => "",
+        STARTTLS => ", tls = \"starttls\"",
+        _ => ", tls = \"implicit\"",
+    };
+    format!("listen = [{{ address = \"127.0.0.1:25\", auth = {has_auth}{more} }}]\n")
+}
+
 fn admit(relay: &mut Relay<Memory>, now: &Now) -> Connection {
     relay.admit(now, Peer::new([127, 0, 0, 1].into(), true)).expect("one client has room")
 }
 
-/// Sends all of `octets` in pieces, and hears what is said until nothing moves.
+/// Sends all of `octets` in pieces, and hears what is said until nothing moves. What comes in plain behind
+/// STARTTLS goes nowhere, in one piece or in many.
 fn say(
     relay: &mut Relay<Memory>,
     now: &Now,
