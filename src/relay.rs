@@ -29,6 +29,7 @@ mod clients;
 mod connection;
 pub mod control;
 mod counters;
+mod damage;
 mod holding;
 mod notices;
 mod relaying;
@@ -122,6 +123,8 @@ pub struct Relay<D> {
     /// The states of a message while they are written down.
     settling: Box<[RecipientState]>,
     notice_rate: NoticeRate,
+    /// When `admin` may be told of damage again.
+    damage_told_again_at: Instant,
     is_stopping: bool,
     /// No message is begun, as the settings are about to change.
     is_draining: bool,
@@ -170,6 +173,7 @@ impl<D: Device> Relay<D> {
             touched: heapless::Vec::new(),
             settling: vec![RecipientState::Waiting; RECIPIENTS].into_boxed_slice(),
             notice_rate: NoticeRate::new(),
+            damage_told_again_at: Instant(0),
             is_stopping: false,
             is_draining: false,
         }
@@ -300,7 +304,11 @@ impl<D: Device> Relay<D> {
     /// Ends a turn: results, one sync, receipts, and what may leave begins to.
     pub fn turn(&mut self, now: &Now) {
         self.record_results(now);
+        let report = self.report_damage(now);
         self.spool.commit(now.instant);
+        if let Some(report) = report {
+            self.damage_reported(now, report);
+        }
         // Only those whose messages this sync covers: a client that doesn't wait for replies has its next one
         // in hand right away, and that one waits for the next turn's.
         for at in core::mem::take(&mut self.committing) {
@@ -366,7 +374,8 @@ impl<D: Device> Relay<D> {
             Closing::No => sender.session.deadline(),
             Closing::By(by) => Some(by),
         });
-        receivers.chain(senders).chain(self.spool.deadline()).chain(self.relaying_due(now)).min()
+        let due = receivers.chain(senders).chain(self.spool.deadline()).chain(self.relaying_due(now));
+        due.chain(self.damage_due()).min()
     }
 
     /// Says 421 to all clients and ends the connections to the smarthost; messages that wait for their sync

@@ -2,6 +2,8 @@
 
 #[path = "control/answers.rs"]
 mod answers;
+#[path = "control/damage_report.rs"]
+mod damage_report;
 #[path = "control/reload.rs"]
 mod reload;
 #[path = "control/removal.rs"]

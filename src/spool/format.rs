@@ -109,6 +109,7 @@ pub(super) fn format<D: Device>(device: &mut D, start: &Start) -> Result<Superbl
         clock: Tick(0),
         commit: 0,
         seed: start.seed,
+        damage_told: 0,
     };
     let mut block: Box<Block> = Box::new([0; BLOCK_OCTETS]);
     device.resize(start.blocks)?;

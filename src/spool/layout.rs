@@ -395,6 +395,8 @@ pub(super) struct Superblock {
     pub commit: u64,
     /// Where the filler comes from.
     pub seed: u64,
+    /// Damaged messages and unreadable blocks that `admin` has been told of.
+    pub damage_told: u32,
 }
 
 impl Superblock {
@@ -411,6 +413,7 @@ impl Superblock {
             clock: Tick(u64_at(block, 48)),
             commit: u64_at(block, 56),
             seed: u64_at(block, 64),
+            damage_told: u32_at(block, 72),
         };
         (superblock.version != FORMAT_VERSION || superblock.is_possible()).then_some(superblock)
     }
@@ -437,6 +440,7 @@ impl Superblock {
         put(block, 48, self.clock.0.to_le_bytes());
         put(block, 56, self.commit.to_le_bytes());
         put(block, 64, self.seed.to_le_bytes());
+        put(block, 72, self.damage_told.to_le_bytes());
         seal(block, Kind::Superblock, 0, MessageId { epoch: self.epoch, counter: 0 }, 0, 0);
     }
 }

@@ -103,7 +103,21 @@ impl<D: Device> Store<D> {
 
     /// How many messages are set aside, as far as the table knows.
     pub fn aside_count(&self) -> u32 {
-        self.aside().count() as u32
+        self.aside
+    }
+
+    /// Damaged messages and unreadable blocks, and how many of them `admin` has been told of: never more.
+    pub fn damage(&self) -> (u32, u32) {
+        let count = self.aside.saturating_add(self.unreadable.count);
+        (count, self.superblock.damage_told.min(count))
+    }
+
+    /// `admin` has been told of so many; durable soon, and before any commit that follows.
+    pub fn note_damage_told(&mut self, count: u32) {
+        self.superblock.damage_told = count;
+        if !self.is_failing() && self.write_superblock().is_err() {
+            self.fail();
+        }
     }
 
     /// Messages in any state, of [`crate::limits::QUEUED_MESSAGES`].
@@ -151,6 +165,9 @@ impl<D: Device> Store<D> {
         // soon.
         self.superseded.retain(|superseded| superseded.message != message);
         self.table.vacate(message);
+        self.aside -= 1;
+        // What is found damaged later is another one.
+        self.superblock.damage_told = self.damage().1;
         Ok(())
     }
 }

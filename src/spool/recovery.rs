@@ -151,6 +151,7 @@ impl<D: Device> Store<D> {
         }
         let scan = store.scan();
         store.revive(&scan, &mut recovery)?;
+        store.superblock.damage_told = store.damage().1;
         store.begin_epoch(&scan, is_alone)?;
         store.resize(start.blocks)?;
         Ok((store, recovery))
@@ -178,6 +179,7 @@ impl<D: Device> Store<D> {
             clock_written: now,
             syncs: 0,
             unreadable: Unreadable::default(),
+            aside: 0,
         }
     }
 
@@ -392,6 +394,7 @@ impl<D: Device> Store<D> {
         if let Some(message) = self.table.reserve() {
             let entry = Entry { state: State::Aside, id: head.id, head: head.block, ..Entry::VACANT };
             self.table.put(message, &entry);
+            self.aside += 1;
         }
     }
 

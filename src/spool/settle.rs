@@ -207,6 +207,7 @@ impl<D: Device> Store<D> {
     /// The message can't be read any more: keeps its blocks out of use and never relays it.
     pub fn set_aside(&mut self, message: MessageIndex) {
         let entry = self.table.change(message, |entry| entry.state = State::Aside);
+        self.aside += 1;
         log::error!("spool: message {} is damaged; it is set aside in block {}", entry.id, entry.head);
     }
 }

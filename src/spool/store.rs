@@ -132,6 +132,8 @@ pub struct Store<D> {
     pub(super) clock_written: Instant,
     pub(super) syncs: u64,
     pub(super) unreadable: Unreadable,
+    /// Messages of the table that are set aside.
+    pub(super) aside: u32,
 }
 
 impl<D: Device> Store<D> {

@@ -25,6 +25,11 @@ BLOCK = 4096
 REPLACED = re.compile(r"block \d+ (zeroed|of an older|written over)|swapped|^cut")
 SIZE = "1MiB"
 SAID = re.compile(r"set.?aside|damage|interrupted|broken|corrupt|renamed", re.IGNORECASE)
+ASIDE = re.compile(r"spool: .*set aside")
+DAMAGED = re.compile(r"spool: (?:the head of )?message (\S+) (?:in block \d+ )?is damaged")
+# Ids in one report.
+NAMED_MAX = 16
+ADMIN = "admin@test.example"
 WORKERS = 4
 # Longer than any copy takes on a busy machine.
 SETTLE_SECONDS_MAX = 40
@@ -149,12 +154,12 @@ def attempt(world, original, index, name, octets, missing_max, sinks):
         relay.spool.write_bytes(octets)
         first = len(sink.records())
         relay.start()
-        settle(relay, sink, first, original.pending)
+        settle(relay, sink)
         code = relay.terminate()
         if code != 0:
             return f"{name}: SIGTERM gave {code}", 0, 0
         relay.start()
-        settle(relay, sink, first, original.pending)
+        settle(relay, sink)
         relay.terminate()
         return judge(original, sink, first, relay, name, missing_max)
     except Failure as failure:
@@ -163,23 +168,42 @@ def attempt(world, original, index, name, octets, missing_max, sinks):
         sinks.append(sink)
 
 
-def settle(relay, sink, first, pending):
-    """Waits until all pending recipients have come, or nothing waits in the relay any more."""
-
-    def is_complete():
-        return pending <= {(r.sender, to) for r in sink.records()[first:] for to in r.recipients}
+def settle(relay, sink):
+    """Waits until nothing waits in the relay any more."""
 
     def is_idle():
         code, octets, _ = tool(relay, "queue", "--json")
         return code == 0 and b'"waiting":0,' in octets
 
-    sink.wait_until(lambda: is_complete() or is_idle(), SETTLE_SECONDS_MAX)
+    sink.wait_until(is_idle, SETTLE_SECONDS_MAX)
+
+
+def judge_reports(sink, reports, log):
+    """Told to admin: what was found at the start, with its ids, and what came to light later, once."""
+    if any(record.recipients != [ADMIN] for record in reports):
+        return "a report to others"
+    if len(reports) != log.count("damage-reported id="):
+        return f"{len(reports)} reports have come"
+    if len(reports) > 2 or bool(reports) != bool(ASIDE.search(log)):
+        return f"{len(reports)} reports of damage"
+    texts = b"".join(sink.data(record) for record in reports)
+    ids = DAMAGED.findall(log)
+    if len(ids) <= NAMED_MAX and not all(f"queue remove {id}\r\n".encode() in texts for id in ids):
+        return f"not all of {ids} are in the report"
+    return None
 
 
 def judge(original, sink, first, relay, name, missing_max):
-    """Nothing wrong, nothing mixed, few missing, and what is missing is said."""
+    """Nothing wrong, nothing mixed, few missing, and what is missing is said, to admin too."""
+    records = sink.records()[first:]
+    reports = [record for record in records if record.sender == ADMIN]
+    wrong = judge_reports(sink, reports, relay.log())
+    if wrong:
+        return f"{name}: {wrong}: {relay.log_tail()}", 0, 0
     came = []
-    for record in sink.records()[first:]:
+    for record in records:
+        if record in reports:
+            continue
         message = original.messages.get(record.sender)
         if message is None:
             return f"{name}: delivered unknown mail from {record.sender}", 0, 0

@@ -15,10 +15,10 @@ pub(crate) fn of(swarm: &Swarm) -> Config {
     let give_up = swarm.give_up_s;
     let of_client = swarm.sessions_of_client.min(sessions);
     let (listen, listener_tls) = listeners(&swarm.clients);
-    let (domain, aliases) = if swarm.clients.calls_names { names::settings() } else { Default::default() };
+    let (names, aliases) = if swarm.clients.calls_names { names::settings() } else { Default::default() };
     let bare_lf = if swarm.refuses_bare_lf { "refuse" } else { "repair" };
     let text = format!(
-        "hostname = \"relay.example\"\n{listen}\nallow = [\"192.0.2.0/24\"]\n{domain}\
+        "hostname = \"relay.example\"\n{listen}\nallow = [\"192.0.2.0/24\"]\n{names}\
          [limits]\nsessions = {sessions}\nsessions_per_client = {of_client}\nspool_share = \"100%\"\n\
          [quirks]\nbare_lf = \"{bare_lf}\"\nmissing_fields = false\n[retry]\ngive_up = \"{give_up}s\"\n\
          {aliases}{listener_tls}{}",

@@ -17,6 +17,8 @@ pub(crate) struct Figures {
     pub(crate) duplicates: u64,
     pub(crate) noticed: u64,
     pub(crate) noticed_of_success: u64,
+    /// Reports of damage.
+    pub(crate) reports: u64,
     pub(crate) refused: u64,
     pub(crate) reloads: u64,
     pub(crate) removed: u64,
@@ -40,6 +42,7 @@ impl Figures {
         self.duplicates += other.duplicates;
         self.noticed += other.noticed;
         self.noticed_of_success += other.noticed_of_success;
+        self.reports += other.reports;
         self.refused += other.refused;
         self.reloads += other.reloads;
         self.removed += other.removed;
@@ -63,7 +66,11 @@ impl fmt::Display for Figures {
             "removed {}, of them on their way {}, and taken without the relay's knowing {}",
             self.removed, self.removed_on_way, self.removed_behind_dot
         )?;
-        writeln!(f, "notices {}, recipients told of a success {}", self.noticed, self.noticed_of_success)?;
+        writeln!(
+            f,
+            "notices {}, recipients told of a success {}, reports of damage {}",
+            self.noticed, self.noticed_of_success, self.reports
+        )?;
         write!(
             f,
             "recipients delivered {}, of them again, for a known reason, {}",

@@ -11,12 +11,15 @@ use crate::mail;
 /// The relay's own name.
 pub(crate) const HOSTNAME: &str = "relay.example";
 
-/// The line of `domain`, and the table of `aliases`: one for the first recipient of each of the first
-/// submissions.
+/// Who gets notices that have nowhere else to go, and reports of damage.
+pub(crate) const ADMIN: &str = "admin@site.example";
+
+/// The lines of `admin` and `domain`, and the table of `aliases`: one for the first recipient of each of the
+/// first submissions.
 pub(crate) fn settings() -> (String, String) {
     let alias = |id| format!("{} = \"{}\"\n", local_name(id), mail::forward_path(id, 0));
     let aliases = ["[aliases]\n".to_owned()].into_iter().chain((0..ALIASES_COUNT_MAX).map(alias)).collect();
-    (format!("domain = \"{}\"\n", mail::DOMAIN), aliases)
+    (format!("admin = \"{ADMIN}\"\ndomain = \"{}\"\n", mail::DOMAIN), aliases)
 }
 
 fn local_name(id: usize) -> String {

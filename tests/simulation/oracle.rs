@@ -143,6 +143,8 @@ pub(crate) struct Figures {
     pub(crate) duplicates: u64,
     pub(crate) noticed: u64,
     pub(crate) noticed_of_success: u64,
+    /// Reports of damage.
+    pub(crate) reports: u64,
 }
 
 /// The oracle.

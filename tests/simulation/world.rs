@@ -226,6 +226,7 @@ impl World {
             duplicates: of_oracle.duplicates,
             noticed: of_oracle.noticed,
             noticed_of_success: of_oracle.noticed_of_success,
+            reports: of_oracle.reports,
             refused: of_oracle.refused,
             ..self.figures
         }

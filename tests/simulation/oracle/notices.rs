@@ -2,7 +2,7 @@
 
 use super::{Oracle, Recipient, Removal, Stage};
 use crate::net::Ms;
-use crate::{dsn, mail};
+use crate::{dsn, mail, names};
 
 /// When a message is given up over a dead route: `retry.hold`.
 const HOLD_MS: Ms = 30 * 86_400_000;
@@ -122,6 +122,17 @@ impl Oracle {
         for place in told {
             self.submissions[at].recipients[place].is_noticed = true;
         }
+    }
+
+    /// The smarthost takes what `admin` is told: a notice with nowhere else to go, or a report of damage.
+    pub(crate) fn admin_told(&mut self, reverse_path: &str, data: &[u8]) {
+        let text = String::from_utf8_lossy(data);
+        let is_report = text.contains("\r\nAuto-Submitted: auto-generated\r\n");
+        assert!(is_report || text.contains("report-type=delivery-status;"), "NOTICE: {text}");
+        let expected = if is_report { self.envelope.unwrap_or(names::ADMIN) } else { "" };
+        assert_eq!(reverse_path, expected, "PATH: {text}");
+        assert!(!is_report || self.is_weak, "DAMAGE: reported where there is none: {text}");
+        self.figures.reports += u64::from(is_report);
     }
 
     /// True when a notice may say so of a recipient.

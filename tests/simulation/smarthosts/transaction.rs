@@ -5,7 +5,7 @@ use crate::disk::Random;
 use crate::net::Ms;
 use crate::oracle::{Oracle, Taken, Told};
 use crate::swarm::Draw;
-use crate::{dsn, mail, trace};
+use crate::{dsn, mail, names, trace};
 
 impl Smarthost {
     pub(super) fn mail(&mut self, random: &mut Random, now: Ms, rest: &str, oracle: &mut Oracle) {
@@ -59,7 +59,7 @@ impl Smarthost {
         // A notice goes to a reverse-path.
         let is_notice = self.reverse_path.as_deref() == Some("") && mail::submitted(path).is_some();
         let named = mail::named(path);
-        assert!(named.is_some() || is_notice, "PATH: nobody sent to {path}");
+        assert!(named.is_some() || is_notice || path == names::ADMIN, "PATH: nobody sent to {path}");
         if let Some(named) = named.filter(|_| !self.is_given_up) {
             oracle.tried(named.0, now);
         }
@@ -222,6 +222,10 @@ impl Smarthost {
             Some(at) => {
                 assert_eq!(self.recipients.len(), 1, "PATH: a notice to several");
                 oracle.noticed(at, data, now, self.is_given_up);
+                None
+            }
+            None if self.recipients[0] == names::ADMIN => {
+                oracle.admin_told(&reverse_path, data);
                 None
             }
             None => {
