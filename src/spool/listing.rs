@@ -112,11 +112,18 @@ impl<D: Device> Store<D> {
         (count, self.superblock.damage_told.min(count))
     }
 
-    /// `admin` has been told of so many; durable soon, and before any commit that follows.
+    /// `admin` has been told of so many. Durable at once, so that a relay that a supervisor starts again and
+    /// again doesn't tell as often.
     pub fn note_damage_told(&mut self, count: u32) {
         self.superblock.damage_told = count;
-        if !self.is_failing() && self.write_superblock().is_err() {
-            self.fail();
+        if self.is_failing() {
+            return;
+        }
+        match self.write_superblock() {
+            Ok(()) => {
+                self.sync();
+            }
+            Err(_) => self.fail(),
         }
     }
 

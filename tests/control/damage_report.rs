@@ -72,6 +72,10 @@ fn damage_is_told_once() {
     let (mut world, ids) = damaged(&["a@site.example", "b@site.example"]);
     assert_eq!(world.relay.deadline(world.now.instant), Some(postern::time::Instant(0)), "at once");
     world.turn();
+    let waits = world.ids().len();
+    world = restarted(&world);
+    world.turn();
+    assert_eq!(world.ids().len(), waits, "no second one, however soon the power fails");
     let told = reports(&mut world);
     assert_eq!(told.len(), 1, "{told:?}");
     for part in [
