@@ -262,7 +262,8 @@ impl Swarm {
         if self.faults.stops + self.faults.kills > 0 {
             self.faults.reloads = random.pick(&[0, 0, 3, 30]);
         }
-        self.clients.calls_names = random.chance(300);
+        // With them comes `admin`, who is to be told of rot.
+        self.clients.calls_names = random.chance(if self.faults.rot > 0 { 800 } else { 300 });
     }
 
     /// False where a small board has no room for clients with TLS beside the smarthosts.
