@@ -125,7 +125,7 @@ impl Oracle {
     }
 
     /// The smarthost takes what `admin` is told: a notice with nowhere else to go, or a report of damage.
-    pub(crate) fn admin_told(&mut self, reverse_path: &str, data: &[u8]) {
+    pub(crate) fn admin_told(&mut self, reverse_path: &str, data: &[u8], now: Ms) {
         let text = String::from_utf8_lossy(data);
         // A notice, which may be about a report, is rendered while it is sent, and has no Received of ours.
         let is_report = text.starts_with("Received: from relay.example ([127.0.0.1])\r\n");
@@ -135,6 +135,9 @@ impl Oracle {
         assert!(!is_report || text.contains("\r\nAuto-Submitted: auto-generated\r\n"), "NOTICE: {text}");
         assert!(!is_report || self.is_weak, "DAMAGE: reported where there is none: {text}");
         self.figures.reports += u64::from(is_report);
+        if !is_report {
+            self.notices.push_back(now);
+        }
     }
 
     /// True when a notice may say so of a recipient.

@@ -225,7 +225,7 @@ impl Smarthost {
                 None
             }
             None if self.recipients[0] == names::ADMIN => {
-                oracle.admin_told(&reverse_path, data);
+                oracle.admin_told(&reverse_path, data, now);
                 None
             }
             None => {
