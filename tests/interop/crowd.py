@@ -18,7 +18,7 @@ WAIT_MAX = 5
 # A machine that stands still for some seconds makes one or another wait for longer, and so does a busy one,
 # on which our own client is too slow and comes again.
 WAIT_ONCE_MAX = 20
-CPU_MAX = 0.4
+CPU_MAX = 0.2
 FORK = multiprocessing.get_context("fork")
 
 

@@ -13,9 +13,8 @@ Each attempt of a client has a sender of its own. So it is known of every attemp
 
 The second kind of duplicate: one attempt that the sink answered with 250 more than once. It is explained if
 its first copy was in flight when a kill came: it is the last message of its connection or the last but one,
-the kill came within seconds of the sink's 250 (which may come after the kill, as what the relay had sent is
-still read; a busy machine may stop either of them for that long), and the other copy came later over another
-connection. Any other duplicate is a failure.
+the kill came within a second of the sink's 250 (which may come after the kill, as what the relay had sent is
+still read), and the other copy came later over another connection. Any other duplicate is a failure.
 """
 
 import collections
@@ -29,7 +28,7 @@ from relay import Relay
 from sink import Sink
 
 CLIENTS = 20
-FREE_SECONDS_MAX = 5.0
+FREE_SECONDS_MAX = 1.0
 IN_FLIGHT_MAX = 1
 
 

@@ -102,7 +102,7 @@ class Relay:
         self.process.kill()
         self.process.wait()
 
-    def terminate(self, seconds=30):
+    def terminate(self, seconds=10):
         """SIGTERM; returns the exit code."""
         self.process.send_signal(signal.SIGTERM)
         try:
