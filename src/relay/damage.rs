@@ -81,7 +81,7 @@ fn write<D: Device>(spool: &mut Store<D>, config: &Config, now: &Now) -> Result<
         // Some smarthosts take no null one. Should the report fail, its notice is the last word.
         reverse_path: octets(admin),
         body_is_8bit: false,
-        utf8: !admin.is_ascii(),
+        utf8: false,
         // Whoever sets the clock later sets the date.
         is_submission: true,
         ret: 0,

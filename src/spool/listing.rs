@@ -1,4 +1,5 @@
-//! What the spool holds, one message after the other, and how one leaves on the administrator's word.
+//! What the spool holds, one message after the other, what of it is damaged, and how one leaves on the
+//! administrator's word.
 //!
 //! A listing goes by ids, which only ever rise: it shows what it shows once, oldest first, whatever comes and
 //! goes meanwhile, and what came after its start is left out, so that it ends.

@@ -125,7 +125,7 @@ fn further_damage_is_told_too() {
 }
 
 #[test]
-fn without_admin_or_room_nothing_is_told() {
+fn without_admin_or_a_disk_that_works_nothing_is_told() {
     let (world, ids) = damaged(&["a@site.example"]);
     let mut silent = world.after_power_cut(false);
     assert_eq!(reports(&mut silent), [] as [String; 0]);
@@ -147,6 +147,31 @@ fn without_admin_or_room_nothing_is_told() {
     world.wait(Duration::from_min(11));
     let told = reports(&mut world);
     assert!(told.len() == 1 && told[0].contains(&format!("queue show {}\r\n", ids[0])), "{told:?}");
+}
+
+#[test]
+fn a_full_spool_has_the_report_later() {
+    let lines = format!("{ADMIN}\nlimits.spool_share = \"100%\"\nlimits.messages_per_minute = 10000");
+    let mut world = World::over(Disk::new(0), &lines);
+    let id = world.submit_to("a@site.example");
+    let mail = "MAIL FROM:<ups@site.example>\r\nRCPT TO:<b@site.example>\r\nDATA\r\n";
+    let text = "0123456789abcdef\r\n".repeat(2000);
+    let mut submit = |text: &str| {
+        let is_taken = world.hear(mail).contains("354 ");
+        is_taken && world.hear(&format!("{text}.\r\n")).contains("Queued")
+    };
+    while submit(&text) {}
+    while submit("x: y\r\n\r\nz\r\n") {}
+    spoil(&world, "a@site.example");
+    let mut world = restarted(&world);
+    world.turn();
+    let count = world.ids().len();
+    world.wait(Duration::from_min(9));
+    assert_eq!(world.ids().len(), count, "no room");
+    assert_eq!(reports(&mut world), [] as [String; 0], "it is not tried each turn");
+    world.wait(Duration::from_min(2));
+    let told = reports(&mut world);
+    assert!(told.len() == 1 && told[0].contains(&format!("queue show {id}\r\n")), "{told:?}");
 }
 
 #[test]
